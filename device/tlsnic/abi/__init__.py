@@ -1,0 +1,1 @@
+"""The hardware interface: registers, descriptors, commands and events, shared by device and driver."""

@@ -1,0 +1,1 @@
+"""The network card: a core without I/O, and around it the vfio-user server and the wires."""
