@@ -1,0 +1,22 @@
+"""Says which files are generated, and makes the text of each."""
+
+from pathlib import Path
+
+from tlsnic.abi.generate import python
+from tlsnic.abi.generate.read import read
+
+ROOT = Path(__file__).parents[4]
+RDL = ROOT / "device/tlsnic/abi/rdl/tlsnic.rdl"
+ABI = "device/tlsnic/abi"
+
+
+def outputs(rdl: Path, root: Path) -> dict[Path, str]:
+    """Text of every generated file by its path below `root`; InterfaceError, OSError."""
+    interface = read(rdl)
+    abi = root / ABI
+    return {
+        abi / "enums.py": python.enums(interface),
+        abi / "registers.py": python.registers(interface),
+        abi / "structures.py": python.structures(interface),
+        abi / "descriptions.py": python.descriptions(interface),
+    }
