@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tlsnic.abi.generate import python
+from tlsnic.abi.generate import c_header, python
 from tlsnic.abi.generate.read import read
 
 ROOT = Path(__file__).parents[4]
@@ -19,4 +19,5 @@ def outputs(rdl: Path, root: Path) -> dict[Path, str]:
         abi / "registers.py": python.registers(interface),
         abi / "structures.py": python.structures(interface),
         abi / "descriptions.py": python.descriptions(interface),
+        abi / "include/tlsnic_hw.h": c_header.header(interface),
     }
