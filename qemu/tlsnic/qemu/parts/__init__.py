@@ -7,15 +7,46 @@ makes it, showing progress on standard error. All raise PartError, which carries
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 
-from tlsnic.qemu.parts import _libvfio
+from tlsnic.qemu.parts import _guest, _host, _libvfio, _qemu, _run
 from tlsnic.qemu.parts._apt import Archive
-from tlsnic.qemu.parts._cache import cache_root, ensure
+from tlsnic.qemu.parts._cache import Recipe, cache_root, ensure, notes, problem
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
+from tlsnic.qemu.parts._guest import Guest
+from tlsnic.qemu.parts._initramfs import GUEST_INIT, PROJECT_LABEL, ROOT_LABEL
+from tlsnic.qemu.parts._qemu import Qemu
 
-__all__ = ["Console", "PartError", "cache_root", "libvfio_user_path"]
+__all__ = [
+    "GUEST_INIT",
+    "PROJECT_LABEL",
+    "ROOT_LABEL",
+    "Console",
+    "Guest",
+    "PartError",
+    "Parts",
+    "Qemu",
+    "all_parts",
+    "cache_root",
+    "guest",
+    "libvfio_user_path",
+    "missing_host_packages",
+    "qemu",
+    "state",
+]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that is needed to boot a guest with the card attached."""
+
+    libvfio_user: Path
+    qemu: Qemu
+    guest: Guest
 
 
 @functools.cache
@@ -31,3 +62,72 @@ def libvfio_user_path(console: Console | None = None) -> Path:
     root = cache_root()
     recipe = _libvfio.recipe(_archive(root))
     return ensure(recipe, root, console or Console()) / _libvfio.LIBRARY
+
+
+def qemu(console: Console | None = None) -> Qemu:
+    """A QEMU with vfio-user-pci: $TLSNIC_QEMU, else the one on PATH, else one in the cache."""
+    found = _qemu.own() or _qemu.machines()
+    if found is not None:
+        return found
+    root = cache_root()
+    return _qemu.private(ensure(_qemu.recipe(_archive(root)), root, console or Console()))
+
+
+def guest(console: Console | None = None) -> Guest:
+    """What a guest boots from: the user's own kernel and image, else those in the cache.
+
+    $TLSNIC_KERNEL (with $TLSNIC_INITRD) and $TLSNIC_IMAGE each replace one side. An own kernel
+    without $TLSNIC_INITRD must have the root disk's driver built in.
+    """
+    kernel, image = _guest.own_kernel(), _guest.own_image()
+    initrd = _guest.own_file(_guest.INITRD_VARIABLE)
+    if kernel is not None and image is not None:
+        return Guest(kernel, initrd, image, None, "the environment's own kernel and image")
+    root = cache_root()
+    recipe = _guest.recipe(_archive(root))
+    directory = ensure(recipe, root, console or Console())
+    found = _guest.built(directory, notes(recipe, root))
+    if kernel is not None:
+        return Guest(kernel, initrd, found.image, found.python, f"{found.source}, own kernel")
+    if image is not None:
+        return Guest(found.kernel, initrd or found.initrd, image, None, "an own image")
+    return Guest(found.kernel, initrd or found.initrd, found.image, found.python, found.source)
+
+
+def all_parts(console: Console | None = None) -> Parts:
+    """Every part, independent ones at the same time. Ends all of them when one fails."""
+    shown = console or Console()
+    work: tuple[Callable[[Console], object], ...] = (guest, qemu, libvfio_user_path)
+    with ThreadPoolExecutor(len(work), thread_name_prefix="part") as pool:
+        futures = [pool.submit(make, shown) for make in work]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            if any(future.exception() is not None for future in done):
+                _run.stop_all()
+            wait(futures)
+        except BaseException:
+            _run.stop_all()
+            wait(futures)
+            raise
+        finally:
+            _run.resume()
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, _run.StoppedError):
+            raise error
+    # Cheap now that everything is there, and typed.
+    return Parts(libvfio_user_path(shown), qemu(shown), guest(shown))
+
+
+def state() -> dict[str, str | None]:
+    """For each part in the cache: why it cannot be used as it is, or None. Makes nothing."""
+    root = cache_root()
+    recipes: tuple[Recipe, ...] = tuple(
+        make(_archive(root)) for make in (_libvfio.recipe, _qemu.recipe, _guest.recipe)
+    )
+    return {recipe.name: problem(recipe, root) for recipe in recipes}
+
+
+def missing_host_packages() -> list[str]:
+    """Debian packages that the host-side tests with real traffic use and the machine lacks."""
+    return _host.missing(_host.TRAFFIC)

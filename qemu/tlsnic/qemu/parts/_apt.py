@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tlsnic.qemu.parts._cache import locked, remove_tree
+from tlsnic.qemu.parts._cache import locked
 from tlsnic.qemu.parts._console import Console, Step
 from tlsnic.qemu.parts._errors import PartError
 from tlsnic.qemu.parts._run import CommandError, check_stopped, run
@@ -33,7 +33,7 @@ _KEYRINGS = (
 _MIRROR_VARIABLE = "TLSNIC_DEBIAN_MIRROR"
 _TARGETS = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(LABEL)"
 _PROGRESS = re.compile(r"dlstatus:\d+:([\d.]+):")
-_FETCHED = re.compile(r"Fetched ([\d.,]+ \w?B) in")
+_FETCHED = re.compile(r"Need to get ([\d.,]+ \w?B)|Fetched ([\d.,]+ \w?B) in")
 
 # Later than the machine's own settings (apt reads `-c` last), so that hooks and pins of the
 # machine do not reach the private world, while its proxies do.
@@ -213,12 +213,6 @@ class Archive:
         match = re.search(r"^Depends: (.*)$", text, re.M)
         names = match[1].split(",") if match else []
         return [re.split(r"[ |(]", name.strip())[0] for name in names]
-
-    def tidy(self) -> None:
-        """Delete what only downloads need: nothing when another run is at it or it is gone."""
-        with self._thread_lock:
-            remove_tree(self._home)
-            self._updated = False
 
 
 def package_version(debs: Sequence[Path], package: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from tlsnic.qemu.parts._run import StoppedError
+
 _REDRAW_S = 0.25
 _STILL_S = 10.0
 
@@ -66,6 +68,9 @@ class Console:
         try:
             yield step
             outcome = ""
+        except (StoppedError, KeyboardInterrupt, SystemExit):
+            outcome = "stopped after "
+            raise
         finally:
             detail = f" ({step.detail})" if step.detail else ""
             self._end(step, f"{part}: {text}{detail}, {outcome}{step.seconds():.1f} s")

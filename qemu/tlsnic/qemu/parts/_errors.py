@@ -74,7 +74,7 @@ def explain(error: CommandError | OSError, part: str, cache: Path) -> PartError:
             "run the same again; if it stays, the mirror or a proxy on the way is at fault, or the "
             f"package debian-archive-keyring is too old ({where})",
         )
-    if _NETWORK.search(error.output):
+    if Path(error.argv[0]).name.startswith("apt") and _NETWORK.search(error.output):
         return PartError(
             f"{part}: download failed: {line}",
             f"check the network and the mirror in apt's sources, then run the same again ({where})",

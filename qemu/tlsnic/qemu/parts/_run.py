@@ -31,7 +31,7 @@ class CommandError(Exception):
         return lines[-1] if lines else "no output"
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The work was called off (another part failed, or the user pressed Ctrl-C)."""
 
 
@@ -48,7 +48,7 @@ class _Running:
     ) -> subprocess.Popen[str]:
         with self._lock:
             if self._stopped:
-                raise Stopped
+                raise StoppedError
             process = subprocess.Popen(
                 argv,
                 cwd=cwd,
@@ -78,7 +78,7 @@ class _Running:
 
     def check(self) -> None:
         if self._stopped:
-            raise Stopped
+            raise StoppedError
 
 
 _running = _Running()
@@ -87,7 +87,7 @@ stop_all = _running.stop
 resume = _running.resume
 """Allow programs again after `stop_all`."""
 check_stopped = _running.check
-"""Raise Stopped once `stop_all` has been called."""
+"""Raise StoppedError once `stop_all` has been called."""
 
 
 def run(
@@ -101,7 +101,7 @@ def run(
 
     `env` is added to this process's environment; messages are asked for in English.
     `on_line` sees each line as it comes. Raises CommandError for a status other than 0, OSError
-    when the program cannot be started, Stopped when `stop_all` was called.
+    when the program cannot be started, StoppedError when `stop_all` was called.
     """
     words = [str(word) for word in argv]
     process = _running.start(words, cwd, {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})})

@@ -1,0 +1,52 @@
+"""`python -m tlsnic.qemu.parts`: make every part that is missing, then print where they are."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+
+from tlsnic.qemu.parts import Console, PartError, all_parts, missing_host_packages
+from tlsnic.qemu.parts._host import TRAFFIC, install_command
+from tlsnic.qemu.parts._host import ensure as ensure_host
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """Make what is missing. Exit status 0, 1 for a part that cannot be had, 130 for Ctrl-C."""
+    signal.signal(signal.SIGTERM, _end)
+    console = Console()
+    started_s = time.monotonic()
+    try:
+        _traffic_tools(console)
+        parts = all_parts(console)
+    except PartError as error:
+        print(f"problem: {error.message}\n    fix: {error.fix}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the next run goes on from here", file=sys.stderr)
+        return 130
+    print(f"libvfio-user  {parts.libvfio_user}")
+    print(f"QEMU          {parts.qemu.version_text()}, {parts.qemu.source}")
+    print(f"kernel        {parts.guest.kernel}")
+    print(f"initrd        {parts.guest.initrd or 'none'}")
+    print(f"image         {parts.guest.image}")
+    print(f"all parts are there after {time.monotonic() - started_s:.1f} s")
+    return 0
+
+
+def _traffic_tools(console: Console) -> None:
+    """iperf3 and the like serve some tests only: their absence is told, and stops nothing."""
+    try:
+        ensure_host(TRAFFIC, console)
+    except PartError as error:
+        missing = missing_host_packages()
+        console.note("host", f"{error.message} ({install_command(missing)}); some tests will skip")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
