@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlsnic.qemu.parts import _guest, _host, _libvfio, _qemu, _run
@@ -23,6 +23,7 @@ from tlsnic.qemu.parts._qemu import Qemu
 
 __all__ = [
     "GUEST_INIT",
+    "MAKE_COMMAND",
     "PROJECT_LABEL",
     "ROOT_LABEL",
     "Console",
@@ -36,7 +37,6 @@ __all__ = [
     "libvfio_user_path",
     "missing_host_packages",
     "qemu",
-    "state",
 ]
 
 
@@ -49,31 +49,46 @@ class Parts:
     guest: Guest
 
 
+MAKE_COMMAND = "python -m tlsnic.qemu.parts"
+"""The command that makes every part that is missing."""
+
+
 @functools.cache
 def _archive(root: Path) -> Archive:
     return Archive(root)
 
 
-def libvfio_user_path(console: Console | None = None) -> Path:
-    """Path of libvfio-user's shared library: $TLSNIC_LIBVFIO_USER, else the one in the cache."""
+def _get(recipe: Recipe, root: Path, console: Console | None, make: bool) -> Path:
+    if make:
+        return ensure(recipe, root, console or Console())
+    reason = problem(recipe, root)
+    if reason is not None:
+        raise PartError(f"{recipe.name}: {reason}", f"run: {MAKE_COMMAND}")
+    return recipe.directory(root)
+
+
+def libvfio_user_path(console: Console | None = None, *, make: bool = True) -> Path:
+    """Path of libvfio-user's shared library: $TLSNIC_LIBVFIO_USER, else the one in the cache.
+
+    With `make` false nothing is made: what is not there raises PartError, here and below.
+    """
     own = _libvfio.own()
     if own is not None:
         return own
     root = cache_root()
-    recipe = _libvfio.recipe(_archive(root))
-    return ensure(recipe, root, console or Console()) / _libvfio.LIBRARY
+    return _get(_libvfio.recipe(_archive(root)), root, console, make) / _libvfio.LIBRARY
 
 
-def qemu(console: Console | None = None) -> Qemu:
+def qemu(console: Console | None = None, *, make: bool = True) -> Qemu:
     """A QEMU with vfio-user-pci: $TLSNIC_QEMU, else the one on PATH, else one in the cache."""
     found = _qemu.own() or _qemu.machines()
     if found is not None:
         return found
     root = cache_root()
-    return _qemu.private(ensure(_qemu.recipe(_archive(root)), root, console or Console()))
+    return _qemu.private(_get(_qemu.recipe(_archive(root)), root, console, make))
 
 
-def guest(console: Console | None = None) -> Guest:
+def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     """What a guest boots from: the user's own kernel and image, else those in the cache.
 
     $TLSNIC_KERNEL (with $TLSNIC_INITRD) and $TLSNIC_IMAGE each replace one side. An own kernel
@@ -82,16 +97,17 @@ def guest(console: Console | None = None) -> Guest:
     kernel, image = _guest.own_kernel(), _guest.own_image()
     initrd = _guest.own_file(_guest.INITRD_VARIABLE)
     if kernel is not None and image is not None:
-        return Guest(kernel, initrd, image, None, "the environment's own kernel and image")
+        return Guest(kernel, initrd, image, None, "own kernel and image")
     root = cache_root()
     recipe = _guest.recipe(_archive(root))
-    directory = ensure(recipe, root, console or Console())
+    directory = _get(recipe, root, console, make)
     found = _guest.built(directory, notes(recipe, root))
     if kernel is not None:
-        return Guest(kernel, initrd, found.image, found.python, f"{found.source}, own kernel")
+        return replace(found, kernel=kernel, initrd=initrd, source=f"{found.source}; own kernel")
+    found = replace(found, initrd=initrd or found.initrd)
     if image is not None:
-        return Guest(found.kernel, initrd or found.initrd, image, None, "an own image")
-    return Guest(found.kernel, initrd or found.initrd, found.image, found.python, found.source)
+        return replace(found, image=image, python=None, source=f"{found.source}; own image")
+    return found
 
 
 def all_parts(console: Console | None = None) -> Parts:
@@ -117,15 +133,6 @@ def all_parts(console: Console | None = None) -> Parts:
             raise error
     # Cheap now that everything is there, and typed.
     return Parts(libvfio_user_path(shown), qemu(shown), guest(shown))
-
-
-def state() -> dict[str, str | None]:
-    """For each part in the cache: why it cannot be used as it is, or None. Makes nothing."""
-    root = cache_root()
-    recipes: tuple[Recipe, ...] = tuple(
-        make(_archive(root)) for make in (_libvfio.recipe, _qemu.recipe, _guest.recipe)
-    )
-    return {recipe.name: problem(recipe, root) for recipe in recipes}
 
 
 def missing_host_packages() -> list[str]:

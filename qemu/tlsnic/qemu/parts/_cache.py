@@ -27,6 +27,7 @@ from tlsnic.qemu.parts._run import CommandError, check_stopped
 
 MANIFEST = "manifest.json"
 _MANIFEST_FORMAT = 1
+_TEMPORARY = ".making-"
 _LOCK_POLL_S = 0.1
 
 
@@ -120,11 +121,11 @@ def _ensure_locked(recipe: Recipe, root: Path, console: Console) -> Path:
     if reason is None:
         return final
     # Whoever left a temporary directory of this part is dead: the lock is ours.
-    for left_over in root.glob(f"{recipe.name}-*.tmp-*"):
+    for left_over in root.glob(f"{_TEMPORARY}{recipe.name}-*"):
         remove_tree(left_over)
     if final.exists():
         console.note(recipe.name, f"making it again: {reason}")
-        trash = root / f"{final.name}.tmp-old"
+        trash = root / f"{_TEMPORARY}{final.name}-old"
         final.rename(trash)
         remove_tree(trash)
     free_mib = shutil.disk_usage(root).free >> 20
@@ -134,7 +135,7 @@ def _ensure_locked(recipe: Recipe, root: Path, console: Console) -> Path:
             "are needed",
             "free some room there, or point XDG_CACHE_HOME at a larger disk",
         )
-    temporary = root / f"{final.name}.tmp-{os.getpid()}"
+    temporary = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
         build_notes = dict(recipe.build(temporary, console))
