@@ -12,6 +12,7 @@ import sys
 
 from .base import Bar
 from .errors import BusError
+from .sysfs import file_read, file_write
 
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
@@ -72,3 +73,30 @@ class MappedBar(Bar):
         self._u32.release()
         self._u64.release()
         self._bytes.release()
+
+
+class FileBar(Bar):
+    """A BAR reached by pread and pwrite: I/O ports, or memory that cannot be mapped."""
+
+    __slots__ = ("_fd", "_start")
+
+    def __init__(self, index: int, size_bytes: int, fd: int, start: int) -> None:
+        """`start` is where the BAR begins in the file `fd`, which stays the caller's."""
+        super().__init__(index, size_bytes)
+        self._fd = fd
+        self._start = start
+
+    def read(self, offset: int, width: int) -> int:
+        self._check(offset, width)
+        return file_read(self._fd, self._start + offset, width)
+
+    def write(self, offset: int, value: int, width: int) -> None:
+        self._check(offset, width)
+        file_write(self._fd, self._start + offset, value, width)
+
+    def _check(self, offset: int, width: int) -> None:
+        if width not in _FORMATS or offset < 0 or offset + width > self.size_bytes:
+            raise self.outside(offset, width)
+
+    def close(self) -> None:
+        """Nothing of its own to release."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from struct import error as struct_error
 
 from . import pci, vfio_abi
@@ -22,27 +23,32 @@ _ARENA_BYTES = 64 << 20
 _ARENA_IOVA = 1 << 32
 _INFO_BYTES = 1024
 
-WIDTHS = (1, 2, 4, 8)
+_WIDTHS = (1, 2, 4, 8)
+_WRITE4_HEADER = posted_write(0, 0, 0, 4)[: wire.HEADER.size]
+_WRITE8_HEADER = posted_write(0, 0, 0, 8)[: wire.HEADER.size]
+_WRITE4 = Struct("<QQI").pack  # offset, region and count, value
+_WRITE8 = Struct("<QQQ").pack
 
 
 class SocketBar(Bar):
     """Registers reached by messages: a read is a round trip, a write one system call."""
 
-    __slots__ = ("_bus", "_connection", "_post")
+    __slots__ = ("_access4", "_access8", "_bus", "_post")
 
     def __init__(self, bus: VfioUserBus, index: int, size_bytes: int) -> None:
         super().__init__(index, size_bytes)
         self._bus = bus
-        self._connection = bus.connection
         self._post = bus.connection.post
+        self._access4 = index | 4 << 32  # the fields region and count of struct region access
+        self._access8 = index | 8 << 32
 
     def read(self, offset: int, width: int) -> int:
-        if width not in WIDTHS or offset < 0 or offset + width > self.size_bytes:
+        if width not in _WIDTHS or offset < 0 or offset + width > self.size_bytes:
             raise self.outside(offset, width)
         return self._bus.read_or_ones(self.index, offset, width)
 
     def write(self, offset: int, value: int, width: int) -> None:
-        if width not in WIDTHS or offset < 0 or offset + width > self.size_bytes:
+        if width not in _WIDTHS or offset < 0 or offset + width > self.size_bytes:
             raise self.outside(offset, width)
         try:
             message = posted_write(self.index, offset, value, width)
@@ -50,10 +56,28 @@ class SocketBar(Bar):
             raise ValueError(f"{value:#x} does not fit into {width} bytes") from None
         self._post(message)
 
+    # A doorbell is a 4 or 8 byte write: the header is constant, and the rest is one small pack.
+
+    def write32(self, offset: int, value: int) -> None:
+        try:
+            if offset > self.size_bytes - 4:
+                raise self.outside(offset, 4)
+            self._post(_WRITE4_HEADER + _WRITE4(offset, self._access4, value))
+        except struct_error:
+            SocketBar.write(self, offset, value, 4)  # says what is wrong
+
+    def write64(self, offset: int, value: int) -> None:
+        try:
+            if offset > self.size_bytes - 8:
+                raise self.outside(offset, 8)
+            self._post(_WRITE8_HEADER + _WRITE8(offset, self._access8, value))
+        except struct_error:
+            SocketBar.write(self, offset, value, 8)
+
     def write32_many(self, writes: Iterable[tuple[int, int]]) -> None:
         with self._bus.batch():
             for offset, value in writes:
-                self.write(offset, value, 4)
+                self.write32(offset, value)
 
 
 class SparseBar(SocketBar):
@@ -82,6 +106,12 @@ class SparseBar(SocketBar):
                 area.write(offset - start, value, width)
                 return
         super().write(offset, value, width)
+
+    def write32(self, offset: int, value: int) -> None:
+        self.write(offset, value, 4)
+
+    def write64(self, offset: int, value: int) -> None:
+        self.write(offset, value, 8)
 
 
 class DmaMapping:
@@ -132,7 +162,7 @@ class VfioUserBus(Bus):
         self.connection = connection
         self.access_errors = 0
         self.last_access_error: BusError | None = None
-        self._bars: dict[int, SocketBar] = {}
+        self._bars: dict[int, Bar] = {}
         self._mapped: list[tuple[MappedBar, mmap.mmap]] = []
         self._interrupts: Interrupts | None = None
         self._arenas: list[DmaMapping] = []
@@ -195,7 +225,9 @@ class VfioUserBus(Bus):
                     # Either one descriptor for each area, or one for all.
                     fd = fds[number] if len(fds) == len(info.areas) else fds[0]
                     areas.append((start, self._map_area(index, fd, info.offset + start, length)))
-            if areas:
+            if len(areas) == 1 and areas[0][1].size_bytes == size_bytes:
+                self._bars[index] = areas[0][1]
+            elif areas:
                 self._bars[index] = SparseBar(self, index, size_bytes, areas)
             else:
                 self._bars[index] = SocketBar(self, index, size_bytes)
@@ -239,7 +271,7 @@ class VfioUserBus(Bus):
                 index,
                 bar.size_bytes,
                 self.config_read(pci.BASE_ADDRESS_0 + 4 * index, 4),
-                is_mappable=isinstance(bar, SparseBar),
+                is_mappable=type(bar) is not SocketBar,
             )
             for index, bar in self._bars.items()
         ]
