@@ -9,9 +9,12 @@ import pytest
 
 from tlsnic.abi.generate.__main__ import main
 from tlsnic.abi.generate.build import ROOT, outputs
-from tlsnic.abi.generate.read import InterfaceError, read
+from tlsnic.abi.generate.nodes import InterfaceError
+from tlsnic.abi.generate.read import read
 
 SMALL = Path(__file__).parent / "fixtures/small.rdl"
+MANUAL = Path(__file__).parent / "fixtures/manual"
+FIXTURE = ["--rdl", str(SMALL), "--manual", str(MANUAL)]
 PROPERTIES = SMALL.read_text(encoding="utf-8").split("// State of the link.")[0]
 
 
@@ -33,11 +36,11 @@ def test_committed_outputs_are_fresh() -> None:
 def test_check_names_every_stale_file_and_writes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--rdl", str(SMALL), "--root", str(tmp_path)]
+    arguments = [*FIXTURE, "--root", str(tmp_path)]
     assert main(arguments) == 0
     assert main([*arguments, "--check"]) == 0
     files = sorted(path for path in tmp_path.rglob("*") if path.is_file())
-    assert files == sorted(outputs(SMALL, tmp_path))
+    assert files == sorted(outputs(SMALL, MANUAL, tmp_path))
     changed, missing = files[0], files[-1]
     changed.write_text("something else", encoding="utf-8")
     missing.unlink()
@@ -52,7 +55,7 @@ def test_check_names_every_stale_file_and_writes_nothing(
 def test_generating_twice_writes_only_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--rdl", str(SMALL), "--root", str(tmp_path)]
+    arguments = [*FIXTURE, "--root", str(tmp_path)]
     main(arguments)
     assert capsys.readouterr().out
     main(arguments)
@@ -60,7 +63,7 @@ def test_generating_twice_writes_only_once(
 
 
 def test_generated_python_is_clean_for_ruff_and_mypy(tmp_path: Path) -> None:
-    main(["--rdl", str(SMALL), "--root", str(tmp_path)])
+    main([*FIXTURE, "--root", str(tmp_path)])
     files = [str(path) for path in tmp_path.rglob("*.py")]
     assert files
     config = str(ROOT / "pyproject.toml")
@@ -133,4 +136,4 @@ def test_two_registers_that_need_one_constant_are_refused(tmp_path: Path) -> Non
         "addrmap bar0 { reg {field {} a[3:0];} x; reg {field {} b[3:0];} x_a_mask; };",
     )
     with pytest.raises(InterfaceError, match="X_A_MASK"):
-        outputs(path, tmp_path)
+        outputs(path, MANUAL, tmp_path)

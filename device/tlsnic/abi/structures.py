@@ -272,7 +272,7 @@ class NopCommand(_NopCommand, Structure):
     OFFSET_OPCODE = 0
     OFFSET_COMMAND_ID = 4
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
     )
 
@@ -304,7 +304,7 @@ class StatisticsCommand(_StatisticsCommand, Structure):
     OFFSET_ADDRESS = 8
     OFFSET_LENGTH = 16
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("address", 8, 8, False, None),
         ("length", 16, 4, False, None),
@@ -338,7 +338,7 @@ class TlsFlowCreateCommand(_TlsFlowCreateCommand, Structure):
     OFFSET_ADDRESS = 8
     OFFSET_LENGTH = 16
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("address", 8, 8, False, None),
         ("length", 16, 4, False, None),
@@ -373,7 +373,7 @@ class TlsFlowQueryCommand(_TlsFlowQueryCommand, Structure):
     OFFSET_LENGTH = 16
     OFFSET_HANDLE = 20
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("address", 8, 8, False, None),
         ("length", 16, 4, False, None),
@@ -411,7 +411,7 @@ class TlsFlowRekeyCommand(_TlsFlowRekeyCommand, Structure):
     OFFSET_LENGTH = 16
     OFFSET_HANDLE = 20
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("address", 8, 8, False, None),
         ("length", 16, 4, False, None),
@@ -445,7 +445,7 @@ class TlsFlowRateCommand(_TlsFlowRateCommand, Structure):
     OFFSET_RATE_BYTES_PER_S = 8
     OFFSET_HANDLE = 20
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("rate_bytes_per_s", 8, 8, False, None),
         ("handle", 20, 4, False, None),
@@ -477,7 +477,7 @@ class TlsFlowDestroyCommand(_TlsFlowDestroyCommand, Structure):
     OFFSET_COMMAND_ID = 4
     OFFSET_HANDLE = 20
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("handle", 20, 4, False, None),
     )
@@ -516,7 +516,7 @@ class TlsResyncAnswerCommand(_TlsResyncAnswerCommand, Structure):
     OFFSET_QUESTION = 24
     OFFSET_FOUND = 28
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("record_number", 8, 8, False, None),
         ("tcp_sequence", 16, 4, False, None),
@@ -554,7 +554,7 @@ class TlsResyncHintCommand(_TlsResyncHintCommand, Structure):
     OFFSET_TCP_SEQUENCE = 16
     OFFSET_HANDLE = 20
     MEMBERS = (
-        ("opcode", 0, 2, False, None),
+        ("opcode", 0, 2, False, "CommandOpcode"),
         ("command_id", 4, 4, False, None),
         ("record_number", 8, 8, False, None),
         ("tcp_sequence", 16, 4, False, None),
@@ -809,9 +809,9 @@ class LinkChangeEvent(_LinkChangeEvent, Structure):
     OFFSET_SEQUENCE = 24
     OFFSET_FLAGS = 30
     MEMBERS = (
-        ("type", 0, 2, False, None),
+        ("type", 0, 2, False, "EventType"),
         ("queue", 2, 1, False, None),
-        ("kind", 3, 1, False, None),
+        ("kind", 3, 1, False, "QueueKind"),
         ("handle", 4, 4, False, None),
         ("link_up", 8, 8, False, None),
         ("mbps", 16, 8, False, None),
@@ -854,7 +854,7 @@ class QueueErrorEvent(_QueueErrorEvent, Structure):
     OFFSET_SEQUENCE = 24
     OFFSET_FLAGS = 30
     MEMBERS = (
-        ("type", 0, 2, False, None),
+        ("type", 0, 2, False, "EventType"),
         ("queue", 2, 1, False, None),
         ("kind", 3, 1, False, "QueueKind"),
         ("handle", 4, 4, False, None),
@@ -899,7 +899,7 @@ class DiagnosticEvent(_DiagnosticEvent, Structure):
     OFFSET_SEQUENCE = 24
     OFFSET_FLAGS = 30
     MEMBERS = (
-        ("type", 0, 2, False, None),
+        ("type", 0, 2, False, "EventType"),
         ("queue", 2, 1, False, None),
         ("kind", 3, 1, False, "QueueKind"),
         ("handle", 4, 4, False, None),
@@ -947,9 +947,9 @@ class ResyncRequestEvent(_ResyncRequestEvent, Structure):
     OFFSET_SEQUENCE = 24
     OFFSET_FLAGS = 30
     MEMBERS = (
-        ("type", 0, 2, False, None),
+        ("type", 0, 2, False, "EventType"),
         ("queue", 2, 1, False, None),
-        ("kind", 3, 1, False, None),
+        ("kind", 3, 1, False, "QueueKind"),
         ("handle", 4, 4, False, None),
         ("tcp_sequence", 8, 4, False, None),
         ("question", 12, 4, False, None),
@@ -994,9 +994,9 @@ class FlowErrorEvent(_FlowErrorEvent, Structure):
     OFFSET_SEQUENCE = 24
     OFFSET_FLAGS = 30
     MEMBERS = (
-        ("type", 0, 2, False, None),
+        ("type", 0, 2, False, "EventType"),
         ("queue", 2, 1, False, None),
-        ("kind", 3, 1, False, None),
+        ("kind", 3, 1, False, "QueueKind"),
         ("handle", 4, 4, False, None),
         ("code", 8, 8, False, "Diagnostic"),
         ("tcp_sequence", 16, 8, False, None),

@@ -18,8 +18,9 @@ Conventions of the RDL:
   are called after their fields, with the names of enclosing regfiles in front; elements of a
   register array get numbers. A `raw` register array is one byte string called after the register.
   A field whose name starts with "reserved" is as good as undeclared and only makes the structure
-  larger; so does `size_bytes`. A trailing underscore of a name is dropped. Several structures may
-  differ by `opcode` only in what their words mean; one without opcode is the common form.
+  larger; so does `size_bytes`. A trailing underscore of a name is dropped. A command,
+  response or event without `opcode` is the form that all others of its kind have in common: their
+  members take description and enumeration from it.
   "enums" as `struct_kind` means: only the enumerations used in it are of interest.
 * `flags` on a field makes its `encode` enumeration a set of bit masks; bits without a name are
   reserved.

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tlsnic.abi.generate.build import RDL, ROOT, outputs
-from tlsnic.abi.generate.read import InterfaceError
+from tlsnic.abi.generate.build import MANUAL, RDL, ROOT, outputs
+from tlsnic.abi.generate.nodes import InterfaceError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,10 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tlsnic.abi.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, name stale files")
     parser.add_argument("--rdl", type=Path, default=RDL, help="the hardware description")
+    parser.add_argument("--manual", type=Path, default=MANUAL, help="chapters written by hand")
     parser.add_argument("--root", type=Path, default=ROOT, help="where the outputs belong")
     options = parser.parse_args(arguments)
     try:
-        files = outputs(options.rdl, options.root)
+        files = outputs(options.rdl, options.manual, options.root)
     except (InterfaceError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

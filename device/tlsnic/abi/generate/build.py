@@ -4,13 +4,15 @@ from pathlib import Path
 
 from tlsnic.abi.generate import c_header, python
 from tlsnic.abi.generate.read import read
+from tlsnic.abi.generate.reference import reference
 
 ROOT = Path(__file__).parents[4]
-RDL = ROOT / "device/tlsnic/abi/rdl/tlsnic.rdl"
 ABI = "device/tlsnic/abi"
+RDL = ROOT / ABI / "rdl/tlsnic.rdl"
+MANUAL = ROOT / ABI / "manual"
 
 
-def outputs(rdl: Path, root: Path) -> dict[Path, str]:
+def outputs(rdl: Path, manual: Path, root: Path) -> dict[Path, str]:
     """Text of every generated file by its path below `root`; InterfaceError, OSError."""
     interface = read(rdl)
     abi = root / ABI
@@ -20,4 +22,5 @@ def outputs(rdl: Path, root: Path) -> dict[Path, str]:
         abi / "structures.py": python.structures(interface),
         abi / "descriptions.py": python.descriptions(interface),
         abi / "include/tlsnic_hw.h": c_header.header(interface),
+        root / "docs/reference.md": reference(interface, manual),
     }

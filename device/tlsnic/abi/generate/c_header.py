@@ -13,8 +13,8 @@ nor fall back to access by bytes. Static assertions pin every size and offset.
 import textwrap
 
 from tlsnic.abi.generate.model import Enum, Interface, Member, RegisterMap, Structure
+from tlsnic.abi.generate.nodes import InterfaceError
 from tlsnic.abi.generate.python import field_mask
-from tlsnic.abi.generate.read import InterfaceError
 from tlsnic.abi.generate.text import GENERATED, one_line, sentence, snake_case
 
 GUARD = "TLSNIC_HW_H"

@@ -15,7 +15,7 @@ from tlsnic.abi.generate.model import (
     RegisterMap,
     Structure,
 )
-from tlsnic.abi.generate.read import InterfaceError, camel_case
+from tlsnic.abi.generate.nodes import InterfaceError, camel_case
 from tlsnic.abi.generate.text import GENERATED, docstring, literal, ruff_format, sentence
 
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}

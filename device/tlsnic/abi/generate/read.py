@@ -1,8 +1,9 @@
 """Reads the RDL file into the model and refuses what the outputs cannot express, with file:line."""
 
 import keyword
-import re
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,19 @@ from tlsnic.abi.generate.model import (
     Register,
     RegisterMap,
     Structure,
+)
+from tlsnic.abi.generate.nodes import (
+    InterfaceError,
+    camel_case,
+    clean,
+    comment_before,
+    description_of,
+    is_addrmap,
+    is_reserved,
+    notes_of,
+    place,
+    title_of,
+    udp,
 )
 
 STRUCT_KINDS = ("descriptor", "completion", "command", "response", "event", "block")
@@ -45,10 +59,6 @@ ACCESS = {
 }
 
 
-class InterfaceError(Exception):
-    """The RDL is wrong; the text has one line per mistake, `file:line: what`."""
-
-
 class _Messages:
     """Collects the compiler's messages instead of printing them in colour."""
 
@@ -57,14 +67,7 @@ class _Messages:
 
     def print_message(self, severity: Any, text: str, where: Any) -> None:
         """Called by the compiler for every message."""
-        self.lines.append(f"{_place(where)}{severity.name.lower()}: {text}")
-
-
-def _place(where: Any) -> str:
-    if where is None:
-        return ""
-    line = getattr(where, "line", None)
-    return f"{where.path}:{line}: " if line else f"{where.path}: "
+        self.lines.append(f"{place(where)}{severity.name.lower()}: {text}")
 
 
 def read(path: Path) -> Interface:
@@ -88,38 +91,6 @@ def read(path: Path) -> Interface:
     return interface
 
 
-def camel_case(name: str) -> str:
-    """`link_state_e` → `LinkState`."""
-    parts = re.sub(r"_[est]$", "", name).split("_")
-    return "".join(part[:1].upper() + part[1:] for part in parts)
-
-
-def _udp(node: Any, name: str, default: Any = None) -> Any:
-    return node.get_property(name, default=default)
-
-
-def _title(node: Any) -> str:
-    title = str(node.get_property("name"))
-    return "" if title == node.inst_name else title
-
-
-def _clean(text: str | None) -> str:
-    """Drops trailing blanks and blank ends; the compiler has already removed the indentation."""
-    return "\n".join(line.rstrip() for line in (text or "").strip().splitlines())
-
-
-def _description(node: Any) -> str:
-    return _clean(node.get_property("desc"))
-
-
-def _notes(node: Any) -> Notes:
-    return Notes(*(_dedent(_udp(node, n)) for n in ("driver_must", "driver_must_not", "ordering")))
-
-
-def _dedent(text: str | None) -> str:
-    return "\n".join(line.strip() for line in (text or "").strip().splitlines())
-
-
 class _Reader:
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -130,7 +101,7 @@ class _Reader:
         where = node if not hasattr(node, "inst_src_ref") else node.inst_src_ref
         if where is None:
             where = node.def_src_ref
-        self.errors.append(f"{_place(where)}error: {text}")
+        self.errors.append(f"{place(where)}error: {text}")
 
     def interface(self, tops: list[Any], types: dict[str, Any], path: Path) -> Interface:
         title = description = ""
@@ -146,8 +117,8 @@ class _Reader:
                 continue
             inner = [n for n in top.descendants() if isinstance(n, AddrmapNode)]
             if inner:
-                title, description = _title(top), _description(top)
-                leaves += [n for n in inner if not any(_is_addrmap(c) for c in n.children())]
+                title, description = title_of(top), description_of(top)
+                leaves += [n for n in inner if not any(is_addrmap(c) for c in n.children())]
             else:
                 leaves.append(top)
 
@@ -155,7 +126,7 @@ class _Reader:
         structures: list[Structure] = []
         section = ""
         for leaf in leaves:
-            kind = _udp(leaf, "struct_kind")
+            kind = udp(leaf, "struct_kind")
             if kind is None:
                 maps.append(self.register_map(leaf))
             elif kind == "enums":
@@ -163,7 +134,7 @@ class _Reader:
                     if isinstance(field, FieldNode):
                         self.enum_name(field)
             elif kind in STRUCT_KINDS:
-                section = _udp(leaf, "section") or section
+                section = udp(leaf, "section") or section
                 structures.append(self.structure(leaf, kind, section))
             else:
                 self.error(leaf, f"struct_kind {kind!r} is none of {', '.join(STRUCT_KINDS)}")
@@ -172,7 +143,7 @@ class _Reader:
             title,
             description,
             tuple(maps),
-            tuple(structures),
+            tuple(self.completed(structure, structures) for structure in structures),
             tuple(self.enums(types)),
             path.name,
         )
@@ -184,16 +155,16 @@ class _Reader:
         groups: list[Group] = []
         self._walk(top, "", 0, None, (registers, groups))
         registers.sort(key=lambda register: register.offset)
-        section = _udp(top, "section") or ""
+        section = udp(top, "section") or ""
         for number, register in enumerate(registers):
             section = register.section or section
             registers[number] = replace(register, section=section)
-        size = max(int(top.size), int(_udp(top, "size_bytes") or 0))
+        size = max(int(top.size), int(udp(top, "size_bytes") or 0))
         return RegisterMap(
             top.inst_name,
-            _title(top),
-            _description(top),
-            _notes(top),
+            title_of(top),
+            description_of(top),
+            notes_of(top),
             1 << (size - 1).bit_length(),
             tuple(registers),
             tuple(groups),
@@ -225,17 +196,17 @@ class _Reader:
             group = Group(
                 name,
                 node.orig_type_name or node.inst_name,
-                _title(node),
+                title_of(node),
                 offset,
                 int(node.array_stride or 0),
                 int(node.n_elements),
-                _description(node),
-                _notes(node),
+                description_of(node),
+                notes_of(node),
             )
             groups.append(group)
             first = len(registers)
             self._walk(node, f"{name}_", offset, group if dimensions else array, found)
-            section = _udp(node, "section")
+            section = udp(node, "section")
             if section and not registers[first].section:
                 registers[first] = replace(registers[first], section=section)
 
@@ -246,20 +217,20 @@ class _Reader:
         fields = tuple(
             self.field(field, name)
             for field in sorted(node.fields(), key=lambda field: int(field.low))
-            if not _is_reserved(field)
+            if not is_reserved(field)
         )
         in_file = isinstance(node.parent, RegfileNode)
         return Register(
             name,
-            _title(node),
+            title_of(node),
             offset,
             width,
             array.count if array else int(node.n_elements),
             array.stride if array else int(node.array_stride or 0),
-            bool(_udp(node, "side_effects")) or any(field.access == "RC" for field in fields),
-            _udp(node, "section") or "",
-            _description(node),
-            _notes(node),
+            bool(udp(node, "side_effects")) or any(field.access == "RC" for field in fields),
+            udp(node, "section") or "",
+            description_of(node),
+            notes_of(node),
             fields,
             name.removesuffix(f"_{node.inst_name.upper()}") if in_file else None,
         )
@@ -285,8 +256,8 @@ class _Reader:
             access or "RO",
             reset,
             self.enum_name(node),
-            _description(node) or _title(node),
-            _notes(node),
+            description_of(node) or title_of(node),
+            notes_of(node),
         )
 
     # Structures
@@ -302,27 +273,45 @@ class _Reader:
             self.error(top, f"{top.inst_name}: a member called bytes hides the type of another")
         if not members:
             self.error(top, f"{top.inst_name}: a structure without members")
-        size = max(int(top.size), int(_udp(top, "size_bytes") or 0))
-        declared = 0
-        for member in members:
-            declared |= self._member_mask(member) << 8 * member.offset
+        size = max(int(top.size), int(udp(top, "size_bytes") or 0))
         return Structure(
             top.inst_name,
-            _title(top),
+            title_of(top),
             kind,
-            _udp(top, "opcode"),
+            udp(top, "opcode"),
             section,
-            _description(top),
-            _notes(top),
+            description_of(top),
+            notes_of(top),
             size,
-            (1 << 8 * size) - 1 & ~declared,
+            0,
             tuple(members),
         )
+
+    def completed(self, structure: Structure, structures: list[Structure]) -> Structure:
+        """The structure with what it takes from the form without opcode, and its reserved bits."""
+        common = {
+            (member.name, member.offset): member
+            for other in structures
+            if other.opcode is None and structure.kind in (other.kind, other.name)
+            for member in other.members
+        }
+        members: list[Member] = []
+        declared = 0
+        for member in structure.members:
+            like = common.get((member.name, member.offset), member)
+            if structure.opcode is not None and like.size == member.size:
+                if member.enum is None:
+                    member = replace(member, enum=like.enum, is_flags=like.is_flags)
+                member = replace(member, description=member.description or like.description)
+            members.append(member)
+            declared |= self._member_mask(member) << 8 * member.offset
+        reserved = (1 << 8 * structure.size) - 1 & ~declared
+        return replace(structure, members=tuple(members), reserved=reserved)
 
     def _member_mask(self, member: Member) -> int:
         """Bits of the member that may be set: with flags, only those that have a name."""
         if member.enum is not None and member.is_flags:
-            return sum(value.value for value in self.enum_types[member.enum])
+            return reduce(or_, (value.value for value in self.enum_types[member.enum]))
         return (1 << 8 * member.size) - 1
 
     def _members(self, parent: Any, prefix: str, base: int, members: list[Member]) -> None:
@@ -337,18 +326,18 @@ class _Reader:
             offset = base + node.raw_address_offset
             count = dimensions[0] if dimensions else 1
             stride = int(node.array_stride) if dimensions else 0
-            if isinstance(node, RegNode) and _udp(node, "raw"):
+            if isinstance(node, RegNode) and udp(node, "raw"):
                 self._raw_member(node, prefix, offset, members)
                 continue
             for index in range(count):
                 number = f"_{index}" if dimensions else ""
-                place = offset + index * stride
+                start = offset + index * stride
                 if isinstance(node, RegfileNode):
-                    self._members(node, f"{prefix}{node.inst_name}{number}_", place, members)
+                    self._members(node, f"{prefix}{node.inst_name}{number}_", start, members)
                 else:
                     for field in node.fields():
-                        if not _is_reserved(field):
-                            members.append(self.member(field, prefix, number, place))
+                        if not is_reserved(field):
+                            members.append(self.member(field, prefix, number, start))
 
     def _raw_member(self, node: Any, prefix: str, offset: int, members: list[Member]) -> None:
         size = int(node.size) * int(node.n_elements)
@@ -356,8 +345,8 @@ class _Reader:
             self.error(node, f"{node.inst_name}: a byte string has no gaps")
         name = self.member_name(node, prefix + node.inst_name)
         field = node.fields()[0]
-        description = _description(node) or _description(field) or _title(node)
-        members.append(Member(name, offset, size, True, None, False, description, _notes(node)))
+        description = description_of(node) or description_of(field) or title_of(node)
+        members.append(Member(name, offset, size, True, None, False, description, notes_of(node)))
 
     def member(self, node: Any, prefix: str, number: str, base: int) -> Member:
         name = self.member_name(node, f"{prefix}{node.inst_name}{number}")
@@ -368,10 +357,10 @@ class _Reader:
             )
         register = node.parent
         alone = len(register.fields()) == 1
-        description = _description(node) or (_description(register) if alone else "")
-        notes = _notes(node)
+        description = description_of(node) or (description_of(register) if alone else "")
+        notes = notes_of(node)
         if alone and notes == Notes():
-            notes = _notes(register)
+            notes = notes_of(register)
         enum = self.enum_name(node)
         return Member(
             name,
@@ -379,8 +368,8 @@ class _Reader:
             max(int(node.width) // 8, 1),
             False,
             enum,
-            enum is not None and bool(_udp(node, "flags")),
-            description or _title(node),
+            enum is not None and bool(udp(node, "flags")),
+            description or title_of(node),
             notes,
         )
 
@@ -406,7 +395,7 @@ class _Reader:
 
     def enum_name(self, node: Any) -> str | None:
         enum = node.get_property("encode")
-        flags = bool(_udp(node, "flags"))
+        flags = bool(udp(node, "flags"))
         if enum is None:
             if flags:
                 self.error(node, f"{node.inst_name}: flags without an encode enumeration")
@@ -425,7 +414,7 @@ class _Reader:
             if hasattr(kind, "members") and hasattr(kind, "type_name") and isinstance(kind, type):
                 name = camel_case(kind.type_name)
                 order[name] = kind
-                comments[name] = _comment_before(where)
+                comments[name] = comment_before(where)
         order |= {name: enum for name, enum in self.enum_types.items() if name not in order}
         return [
             Enum(
@@ -437,29 +426,10 @@ class _Reader:
                         member.name.upper(),
                         int(member.value),
                         member.rdl_name or "",
-                        _clean(member.rdl_desc),
+                        clean(member.rdl_desc),
                     )
                     for member in enum
                 ),
             )
             for name, enum in order.items()
         ]
-
-
-def _is_addrmap(node: Any) -> bool:
-    return isinstance(node, AddrmapNode)
-
-
-def _is_reserved(node: Any) -> bool:
-    return str(node.inst_name).lower().startswith("reserved")
-
-
-def _comment_before(where: Any) -> str:
-    """The `//` lines right above the line of a definition."""
-    if where is None or not hasattr(where, "line"):
-        return ""
-    lines = Path(where.path).read_text(encoding="utf-8").splitlines()[: where.line - 1]
-    comment: list[str] = []
-    while lines and (line := lines.pop().strip()).startswith("//"):
-        comment.append(line.removeprefix("//").removeprefix(" "))
-    return "\n".join(reversed(comment)).strip()

@@ -1100,8 +1100,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_response, flags) == 30);
 /* NOP. Does nothing. Its response proves that the admin queue works. */
 #define TLSNIC_NOP_COMMAND_OPCODE 0x0
 struct tlsnic_nop_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	uint8_t reserved_08[24];
 } __attribute__((packed, aligned(4)));
@@ -1115,8 +1117,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_nop_command, command_id) == 4);
  */
 #define TLSNIC_STATISTICS_COMMAND_OPCODE 0x1
 struct tlsnic_statistics_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Guest address of the block, aligned to 8 bytes. */
 	tlsnic_le64 address;
@@ -1136,8 +1140,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_statistics_command, length) == 16);
  */
 #define TLSNIC_TLS_FLOW_CREATE_COMMAND_OPCODE 0x100
 struct tlsnic_tls_flow_create_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Guest address of the flow block, aligned to 8 bytes. */
 	tlsnic_le64 address;
@@ -1154,8 +1160,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_create_command, length) == 16);
 /* TLS_FLOW_QUERY. Copies a TLS flow state block to memory. result0 is the number of bytes. */
 #define TLSNIC_TLS_FLOW_QUERY_COMMAND_OPCODE 0x101
 struct tlsnic_tls_flow_query_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Guest address of the block, aligned to 8 bytes. */
 	tlsnic_le64 address;
@@ -1180,8 +1188,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_query_command, handle) == 20);
  */
 #define TLSNIC_TLS_FLOW_REKEY_COMMAND_OPCODE 0x102
 struct tlsnic_tls_flow_rekey_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Guest address of the flow block, aligned to 8 bytes. */
 	tlsnic_le64 address;
@@ -1201,8 +1211,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rekey_command, handle) == 20);
 /* TLS_FLOW_RATE. Sets the rate limit of a transmit flow. */
 #define TLSNIC_TLS_FLOW_RATE_COMMAND_OPCODE 0x103
 struct tlsnic_tls_flow_rate_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Bytes on the wire per second; zero: no limit. */
 	tlsnic_le64 rate_bytes_per_s;
@@ -1223,8 +1235,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rate_command, handle) == 20);
  */
 #define TLSNIC_TLS_FLOW_DESTROY_COMMAND_OPCODE 0x104
 struct tlsnic_tls_flow_destroy_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	uint8_t reserved_08[12];
 	/* The flow. */
@@ -1242,8 +1256,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_destroy_command, handle) == 20);
  */
 #define TLSNIC_TLS_RESYNC_ANSWER_COMMAND_OPCODE 0x105
 struct tlsnic_tls_resync_answer_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Number of the record at tcp_sequence. */
 	tlsnic_le64 record_number;
@@ -1269,8 +1285,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_resync_answer_command, found) == 28);
 /* TLS_RESYNC_HINT. Tells where a record starts, unasked (next-record hint of the stack). */
 #define TLSNIC_TLS_RESYNC_HINT_COMMAND_OPCODE 0x106
 struct tlsnic_tls_resync_hint_command {
+	/* What to do. */
 	tlsnic_le16 opcode;
 	uint8_t reserved_02[2];
+	/* Chosen by the driver, returned in the response. */
 	tlsnic_le32 command_id;
 	/* Number of the record at tcp_sequence. */
 	tlsnic_le64 record_number;
@@ -1448,16 +1466,22 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_event, flags) == 30);
 /* LINK_CHANGE. The link went up or down. */
 #define TLSNIC_LINK_CHANGE_EVENT_EVENT_TYPE 0x1
 struct tlsnic_link_change_event {
+	/* What happened. */
 	tlsnic_le16 type;
+	/* Queue number. */
 	uint8_t queue;
+	/* Kind of queue. */
 	uint8_t kind;
+	/* Flow handle, or zero. */
 	tlsnic_le32 handle;
 	/* 1: up, 0: down. */
 	tlsnic_le64 link_up;
 	/* Megabits per second. */
 	tlsnic_le64 mbps;
+	/* Counts events since reset, lost ones included. */
 	tlsnic_le32 sequence;
 	uint8_t reserved_1c[2];
+	/* Valid mark. */
 	tlsnic_le16 flags;
 } __attribute__((packed, aligned(8)));
 TLSNIC_ASSERT(sizeof(struct tlsnic_link_change_event) == 32);
@@ -1473,16 +1497,22 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_link_change_event, flags) == 30);
 /* QUEUE_ERROR. A queue went to ERROR; queue and kind say which. */
 #define TLSNIC_QUEUE_ERROR_EVENT_EVENT_TYPE 0x2
 struct tlsnic_queue_error_event {
+	/* What happened. */
 	tlsnic_le16 type;
+	/* Queue number. */
 	uint8_t queue;
+	/* Kind of queue. */
 	uint8_t kind;
+	/* Flow handle, or zero. */
 	tlsnic_le32 handle;
 	/* Why. */
 	tlsnic_le64 code;
 	/* As in ERROR_ADDRESS. */
 	tlsnic_le64 address;
+	/* Counts events since reset, lost ones included. */
 	tlsnic_le32 sequence;
 	uint8_t reserved_1c[2];
+	/* Valid mark. */
 	tlsnic_le16 flags;
 } __attribute__((packed, aligned(8)));
 TLSNIC_ASSERT(sizeof(struct tlsnic_queue_error_event) == 32);
@@ -1498,16 +1528,22 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_queue_error_event, flags) == 30);
 /* DIAGNOSTIC. A diagnostic was raised. */
 #define TLSNIC_DIAGNOSTIC_EVENT_EVENT_TYPE 0x3
 struct tlsnic_diagnostic_event {
+	/* What happened. */
 	tlsnic_le16 type;
+	/* Queue number. */
 	uint8_t queue;
+	/* Kind of queue. */
 	uint8_t kind;
+	/* Flow handle, or zero. */
 	tlsnic_le32 handle;
 	/* Which rule was broken. */
 	tlsnic_le64 code;
 	/* As in DIAG_OPERAND. */
 	tlsnic_le64 operand;
+	/* Counts events since reset, lost ones included. */
 	tlsnic_le32 sequence;
 	uint8_t reserved_1c[2];
+	/* Valid mark. */
 	tlsnic_le16 flags;
 } __attribute__((packed, aligned(8)));
 TLSNIC_ASSERT(sizeof(struct tlsnic_diagnostic_event) == 32);
@@ -1526,8 +1562,11 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_diagnostic_event, flags) == 30);
  */
 #define TLSNIC_RESYNC_REQUEST_EVENT_EVENT_TYPE 0x4
 struct tlsnic_resync_request_event {
+	/* What happened. */
 	tlsnic_le16 type;
+	/* Queue number. */
 	uint8_t queue;
+	/* Kind of queue. */
 	uint8_t kind;
 	/* The flow. */
 	tlsnic_le32 handle;
@@ -1537,8 +1576,10 @@ struct tlsnic_resync_request_event {
 	tlsnic_le32 question;
 	/* Last record number that was certain. */
 	tlsnic_le64 record_number;
+	/* Counts events since reset, lost ones included. */
 	tlsnic_le32 sequence;
 	uint8_t reserved_1c[2];
+	/* Valid mark. */
 	tlsnic_le16 flags;
 } __attribute__((packed, aligned(8)));
 TLSNIC_ASSERT(sizeof(struct tlsnic_resync_request_event) == 32);
@@ -1558,8 +1599,11 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_resync_request_event, flags) == 30);
  */
 #define TLSNIC_FLOW_ERROR_EVENT_EVENT_TYPE 0x5
 struct tlsnic_flow_error_event {
+	/* What happened. */
 	tlsnic_le16 type;
+	/* Queue number. */
 	uint8_t queue;
+	/* Kind of queue. */
 	uint8_t kind;
 	/* The flow. */
 	tlsnic_le32 handle;
@@ -1567,8 +1611,10 @@ struct tlsnic_flow_error_event {
 	tlsnic_le64 code;
 	/* TCP sequence number at which it happened. */
 	tlsnic_le64 tcp_sequence;
+	/* Counts events since reset, lost ones included. */
 	tlsnic_le32 sequence;
 	uint8_t reserved_1c[2];
+	/* Valid mark. */
 	tlsnic_le16 flags;
 } __attribute__((packed, aligned(8)));
 TLSNIC_ASSERT(sizeof(struct tlsnic_flow_error_event) == 32);
