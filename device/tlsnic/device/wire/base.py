@@ -186,6 +186,10 @@ class Wire(Protocol):
     def close(self) -> None:
         """Give everything back; may be called twice."""
 
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: Any) -> None: ...
+
 
 class WireBase:
     """State and defaults that most wires share; not a wire by itself."""
