@@ -130,10 +130,20 @@ def test_mistake_in_the_rdl_is_reported_with_file_and_line(mistake: str, tmp_pat
         assert expected.lower() in str(error.value).lower()
 
 
-def test_two_registers_that_need_one_constant_are_refused(tmp_path: Path) -> None:
-    path = write_rdl(
-        tmp_path,
-        "addrmap bar0 { reg {field {} a[3:0];} x; reg {field {} b[3:0];} x_a_mask; };",
-    )
-    with pytest.raises(InterfaceError, match="X_A_MASK"):
+CLASHES = {
+    "X_A_MASK": "addrmap bar0 { reg {field {} a[3:0];} x;\nreg {field {} b[3:0];} x_a_mask; };",
+    "X_Y": "addrmap bar0 { reg {field {} a;} x_y;\nregfile { reg {field {} b;} y; } x; };",
+    "TLSNIC_X_A_MASK": (
+        "addrmap bar0 { reg {field {} a[3:0];} x; };\nenum x_e { a_mask = 1; };"
+        'addrmap b { struct_kind = "block"; reg {field {encode = x_e;} c[7:0];} d; };'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLASHES)
+def test_name_that_two_things_need_is_refused_with_file_and_line(name: str, tmp_path: Path) -> None:
+    path = write_rdl(tmp_path, CLASHES[name])
+    line = len(PROPERTIES.splitlines()) + 2
+    with pytest.raises(InterfaceError, match=f"need the (C )?name {name}$") as error:
         outputs(path, MANUAL, tmp_path)
+    assert str(error.value).startswith(f"{path}:{line}: error: ")

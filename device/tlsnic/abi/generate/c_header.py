@@ -46,16 +46,20 @@ typedef uint64_t tlsnic_le64;
 
 
 class _Header:
-    """Lines of the header, and the names it has defined so far."""
+    """Lines of the header, the names defined so far, and the place in the RDL being written."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.names: dict[str, str] = {}
+        self.where = ""
 
     def claim(self, name: str, source: str) -> str:
         """Returns `name`; InterfaceError if something else has it already."""
         if name in self.names:
-            raise InterfaceError(f"{source} and {self.names[name]} both need the C name {name}")
+            other = self.names[name]
+            raise InterfaceError(
+                f"{self.where}error: {source} and {other} both need the C name {name}"
+            )
         self.names[name] = source
         return name
 
@@ -111,6 +115,7 @@ def _register_map(out: _Header, register_map: RegisterMap) -> None:
         out.define(f"TLSNIC_REG_{group.name}_COUNT", str(group.count), source)
     for register in register_map.registers:
         out.blank()
+        out.where = register.where
         title = sentence(register.title, register.description)
         source = f"register {register.name}"
         name = f"TLSNIC_REG_{register.name}"
@@ -136,6 +141,7 @@ def enum_prefix(enum: Enum) -> str:
 
 def _enum(out: _Header, enum: Enum) -> None:
     """C enumerators are ints, so that bit masks and large values become macros."""
+    out.where = enum.where
     prefix = enum_prefix(enum)
     source = f"enumeration {enum.name}"
     if enum.description:
@@ -161,6 +167,7 @@ def c_struct_name(structure: Structure) -> str:
 
 
 def _structure(out: _Header, structure: Structure) -> None:
+    out.where = structure.where
     name = out.claim(c_struct_name(structure), f"structure {structure.name}")
     title = sentence(structure.title, structure.name.replace("_", " "))
     out.comment(f"{title} {sentence(structure.description)}")

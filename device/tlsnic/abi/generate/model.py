@@ -1,6 +1,9 @@
-"""The hardware interface as plain data, between the RDL reader and the writers."""
+"""The hardware interface as plain data, between the RDL reader and the writers.
 
-from dataclasses import dataclass, field
+`where` is `file:line: ` of a definition, for messages.
+"""
+
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Register:
     notes: Notes
     fields: tuple[Field, ...]
     group: str | None
+    where: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,7 @@ class Structure:
     size: int
     reserved: int
     members: tuple[Member, ...]
+    where: str
 
 
 @dataclass(frozen=True)
@@ -125,22 +130,16 @@ class Enum:
     flags: bool
     description: str
     members: tuple[EnumMember, ...]
+    where: str
 
 
 @dataclass(frozen=True)
 class Interface:
-    """Everything one RDL file says."""
+    """Everything one RDL file says; `source` is its name."""
 
     title: str
     description: str
     maps: tuple[RegisterMap, ...]
     structures: tuple[Structure, ...]
     enums: tuple[Enum, ...]
-    source: str = field(compare=False, default="")
-
-    def enum(self, name: str) -> Enum:
-        """The enumeration of this class name; KeyError if there is none."""
-        for enum in self.enums:
-            if enum.name == name:
-                return enum
-        raise KeyError(name)
+    source: str

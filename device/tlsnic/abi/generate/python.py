@@ -66,9 +66,11 @@ class _Constants:
         self.lines: list[str] = []
         self.names: dict[str, str] = {}
 
-    def add(self, name: str, value: str, source: str) -> None:
+    def add(self, name: str, value: str, source: str, where: str = "") -> None:
+        """One constant, needed by `source`; InterfaceError if another has the name."""
         if name in self.names:
-            raise InterfaceError(f"{source} and {self.names[name]} both need the constant {name}")
+            other = self.names[name]
+            raise InterfaceError(f"{where}error: {source} and {other} both need the name {name}")
         self.names[name] = source
         self.lines.append(f"{name} = {value}")
 
@@ -114,18 +116,18 @@ def _map_constants(constants: _Constants, register_map: RegisterMap) -> None:
             constants.add(f"{group.name}_STRIDE", f"{group.stride:#x}", source)
             constants.add(f"{group.name}_COUNT", str(group.count), source)
     for register in register_map.registers:
-        name, source = register.name, f"register {register.name}"
+        name, source, where = register.name, f"register {register.name}", register.where
         constants.blank()
-        constants.add(name, f"{register.offset:#x}", source)
+        constants.add(name, f"{register.offset:#x}", source, where)
         if register.stride and not any(
             g.stride and g.name == register.group for g in register_map.groups
         ):
-            constants.add(f"{name}_STRIDE", f"{register.stride:#x}", source)
-            constants.add(f"{name}_COUNT", str(register.array_count), source)
+            constants.add(f"{name}_STRIDE", f"{register.stride:#x}", source, where)
+            constants.add(f"{name}_COUNT", str(register.array_count), source, where)
         for field in register.fields:
             if field.width < register.width:
-                constants.add(f"{name}_{field.name}_SHIFT", str(field.lsb), source)
-                constants.add(f"{name}_{field.name}_MASK", f"{field_mask(field):#x}", source)
+                constants.add(f"{name}_{field.name}_SHIFT", str(field.lsb), source, where)
+                constants.add(f"{name}_{field.name}_MASK", f"{field_mask(field):#x}", source, where)
 
 
 def field_mask(field: Field) -> int:

@@ -11,6 +11,7 @@ from systemrdl import RDLCompileError, RDLCompiler
 from systemrdl.component import Addrmap
 from systemrdl.node import AddrmapNode, FieldNode, RegfileNode, RegNode
 from systemrdl.rdltypes import AccessType, OnReadType, OnWriteType
+from systemrdl.rdltypes.user_enum import is_user_enum
 
 from tlsnic.abi.generate.model import (
     Enum,
@@ -233,6 +234,7 @@ class _Reader:
             notes_of(node),
             fields,
             name.removesuffix(f"_{node.inst_name.upper()}") if in_file else None,
+            place(node.inst_src_ref),
         )
 
     def field(self, node: Any, register: str) -> Field:
@@ -285,6 +287,7 @@ class _Reader:
             size,
             0,
             tuple(members),
+            place(top.inst_src_ref or top.def_src_ref),
         )
 
     def completed(self, structure: Structure, structures: list[Structure]) -> Structure:
@@ -408,19 +411,19 @@ class _Reader:
         return name
 
     def enums(self, types: dict[str, tuple[Any, Any]]) -> list[Enum]:
-        comments: dict[str, str] = {}
+        sources: dict[str, Any] = {}
         order: dict[str, Any] = {}
         for kind, where in types.values():
-            if hasattr(kind, "members") and hasattr(kind, "type_name") and isinstance(kind, type):
+            if is_user_enum(kind):
                 name = camel_case(kind.type_name)
                 order[name] = kind
-                comments[name] = comment_before(where)
+                sources[name] = where
         order |= {name: enum for name, enum in self.enum_types.items() if name not in order}
         return [
             Enum(
                 name,
                 self.flag_enums.get(name, False),
-                comments.get(name, ""),
+                comment_before(sources.get(name)),
                 tuple(
                     EnumMember(
                         member.name.upper(),
@@ -430,6 +433,7 @@ class _Reader:
                     )
                     for member in enum
                 ),
+                place(sources.get(name)),
             )
             for name, enum in order.items()
         ]
