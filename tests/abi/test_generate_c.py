@@ -191,7 +191,6 @@ def test_header_uses_kernel_types_in_the_kernel(tmp_path: Path) -> None:
     """The kernel's headers are played by stand-ins, so that a wrong include is noticed."""
     stand_in = tmp_path / "linux"
     stand_in.mkdir()
-    (stand_in / "build_bug.h").write_text("")
     (stand_in / "stddef.h").write_text("#define offsetof(t, m) __builtin_offsetof(t, m)\n")
     (stand_in / "types.h").write_text(
         "typedef unsigned char uint8_t;\ntypedef unsigned short __le16;\n"

@@ -140,6 +140,14 @@ def test_too_short_buffer_and_value_out_of_range_are_refused(small: ModuleType) 
         kind().pack_into(bytearray(32), 1)
 
 
+def test_key_material_does_not_show_in_repr_or_format(small: ModuleType) -> None:
+    descriptor = small.structures.TxDescriptor(length=7, key=b"hideme!!")
+    expected = "TxDescriptor(address=0, length=7, kind=0, flags=0, key=<8 secret bytes>, count=0)"
+    assert repr(descriptor) == str(descriptor) == f"{descriptor}" == expected
+    assert descriptor.key == b"hideme!!"
+    assert repr(small.structures.LinkChanged(state=1)) == "LinkChanged(state=1)"
+
+
 def test_opcode_and_type_are_preset(small: ModuleType) -> None:
     assert small.structures.SetMac().opcode == small.structures.SetMac.OPCODE == 0x102
     assert list(small.structures.COMMANDS.items()) == [(0x102, small.structures.SetMac)]

@@ -207,6 +207,18 @@ class Structure(tuple[Any, ...]):
     """Reserved bits of the whole structure read as one little-endian number; includes flag bits
     that have no name."""
     MEMBERS: ClassVar[tuple[RawMember, ...]]
+    SECRET: ClassVar[tuple[str, ...]] = ()
+    """Members that hold key material."""
+
+    def __repr__(self) -> str:
+        """All members but secret ones, of which only the size is shown."""
+        shown = (
+            f"{member.name}=<{member.size_bytes} secret bytes>"
+            if member.name in self.SECRET
+            else f"{member.name}={value!r}"
+            for member, value in zip(self.members(), self, strict=True)
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def unpack_from(cls, buffer: ReadableBuffer, offset: int = 0) -> Self:

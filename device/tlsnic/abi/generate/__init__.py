@@ -24,6 +24,7 @@ Conventions of the RDL:
   "enums" as `struct_kind` means: only the enumerations used in it are of interest.
 * `flags` on a field makes its `encode` enumeration a set of bit masks; bits without a name are
   reserved.
+* `secret` on a field or `raw` register keeps its value out of the Python structure's repr.
 * Enumerations in the root namespace are taken whether used or not; `//` lines right before one
   describe it.
 * `section` holds until the next register or structure that names one.

@@ -23,7 +23,6 @@ INT_MAX = 0x7FFFFFFF
 
 HEAD = """\
 #ifdef __KERNEL__
-#include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 typedef __le16 tlsnic_le16;

@@ -83,7 +83,10 @@ class RegisterMap:
 
 @dataclass(frozen=True)
 class Member:
-    """Bytes of a structure; `is_flags` when it holds any bits of `enum`, not one value of it."""
+    """Bytes of a structure.
+
+    `is_flags` when it holds any bits of `enum` and not one value of it, `secret` for keys.
+    """
 
     name: str
     offset: int
@@ -91,6 +94,7 @@ class Member:
     is_bytes: bool
     enum: str | None
     is_flags: bool
+    secret: bool
     description: str
     notes: Notes
 

@@ -217,6 +217,9 @@ def _structure(structure: Structure) -> list[str]:
         f'    STRUCT = Struct("{struct_format(structure)}")',
         *_reserved(structure),
     ]
+    secret = tuple(member.name for member in structure.members if member.secret)
+    if secret:
+        lines += [f"    SECRET = {secret!r}", "    __repr__ = Structure.__repr__"]
     lines += [f"    OFFSET_{m.name.upper()} = {m.offset}" for m in structure.members]
     lines += ["    MEMBERS = (", *(f"        {_raw_member(m)}" for m in structure.members), "    )"]
     return lines

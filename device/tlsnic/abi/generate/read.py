@@ -348,8 +348,11 @@ class _Reader:
             self.error(node, f"{node.inst_name}: a byte string has no gaps")
         name = self.member_name(node, prefix + node.inst_name)
         field = node.fields()[0]
+        secret = bool(udp(node, "secret"))
         description = description_of(node) or description_of(field) or title_of(node)
-        members.append(Member(name, offset, size, True, None, False, description, notes_of(node)))
+        members.append(
+            Member(name, offset, size, True, None, False, secret, description, notes_of(node))
+        )
 
     def member(self, node: Any, prefix: str, number: str, base: int) -> Member:
         name = self.member_name(node, f"{prefix}{node.inst_name}{number}")
@@ -372,6 +375,7 @@ class _Reader:
             False,
             enum,
             enum is not None and bool(udp(node, "flags")),
+            bool(udp(node, "secret")),
             description or title_of(node),
             notes,
         )

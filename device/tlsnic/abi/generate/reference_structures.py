@@ -160,6 +160,8 @@ def _member_text(member: Member, structure: Structure, linker: Linker) -> str:
         text = f"`{structure.opcode:#06x}`. {text}"
     if member.enum is not None:
         text += f" {'Bits' if member.is_flags else 'See'} {_enum_link(member.enum)}."
+    if member.secret:
+        text += " Key material: the device never gives it back."
     return text.strip()
 
 

@@ -6,7 +6,6 @@
 #define TLSNIC_HW_H
 
 #ifdef __KERNEL__
-#include <linux/build_bug.h>
 #include <linux/stddef.h>
 #include <linux/types.h>
 typedef __le16 tlsnic_le16;
