@@ -65,11 +65,9 @@ class ScatterList:
     @property
     def mappable(self) -> bool:
         """Whether every piece is mapped into this process."""
-        size = ctypes.sizeof(ScatterC)
+        is_mappable = self._library.calls.vfu_sg_is_mappable
         return all(
-            self._library.calls.vfu_sg_is_mappable(
-                self._context, ctypes.byref(self._sg, index * size)
-            )
+            is_mappable(self._context, ctypes.byref(self._sg[index]))
             for index in range(self.entries)
         )
 
