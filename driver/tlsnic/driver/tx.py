@@ -1,0 +1,424 @@
+"""Transmit queues: posting packets, copied or in place, and accounting their completions.
+
+Three ways in, from comfortable to raw: `send` copies a frame and asks for offloads by name;
+`reserve` and `commit` let the caller build it in DMA memory; `post` and `send_descriptors` take
+addresses. All put descriptors on the ring; one doorbell follows, at once or at the end of a batch.
+
+Positions count descriptors since the queue was enabled and never wrap; the ring index is the
+position modulo the size. A *ticket* is the position after a packet: the packet is done when
+`done` has reached it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from types import TracebackType
+
+from tlsnic.abi.enums import QueueKind, TxFlags
+from tlsnic.abi.structures import TxCompletion, TxDescriptor
+from tlsnic.driver.access import Access, Deadline
+from tlsnic.driver.bus.dma import DmaBuffer
+from tlsnic.driver.errors import DeadlineError, ProtocolError, RingFullError
+from tlsnic.driver.headers import tcp_header_end
+from tlsnic.driver.queue import Queue
+from tlsnic.driver.waiting import Waiter
+
+# Plain numbers: arithmetic on IntFlag costs more than everything else in `post`.
+_END_OF_PACKET = int(TxFlags.END_OF_PACKET)
+_REPORT = int(TxFlags.REPORT)
+_IP_CHECKSUM = int(TxFlags.IP_CHECKSUM)
+_L4_CHECKSUM = int(TxFlags.L4_CHECKSUM)
+_SEGMENT = int(TxFlags.SEGMENT)
+_VLAN_INSERT = int(TxFlags.VLAN_INSERT)
+_TLS = int(TxFlags.TLS)
+_FLAGS_INDEX = TxDescriptor.OFFSET_FLAGS // 2
+_SHORTS_SHIFT = 4  # 16 numbers of 16 bits in a descriptor
+_BYTES_SHIFT = 5
+
+_BOUNCE_ALIGN = 64
+_DROPS_KEPT = 1024
+
+
+class _Batch:
+    """`with queue.batch():` one doorbell, at the end."""
+
+    __slots__ = ("_queue",)
+
+    def __init__(self, queue: TxQueue) -> None:
+        self._queue = queue
+
+    def __enter__(self) -> TxQueue:
+        self._queue.batch_depth += 1
+        return self._queue
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        queue = self._queue
+        queue.batch_depth -= 1
+        if queue.batch_depth == 0:
+            queue.flush()
+
+
+class TxQueue(Queue):
+    """One transmit queue.
+
+    REPORT is set on every `report_every`-th packet and on the last before each doorbell, so that
+    every packet is reported by some completion, unless the caller decides with `report`.
+    Dropped packets (completions with a status that is not OK) are kept in `drops`, the last 1024.
+    """
+
+    DESCRIPTOR_BYTES = TxDescriptor.SIZE
+    COMPLETION_BYTES = TxCompletion.SIZE
+
+    def __init__(
+        self,
+        access: Access,
+        waiter: Waiter,
+        *,
+        number: int,
+        vector: int,
+        entries: int,
+        completion_entries: int,
+        bounce_bytes: int,
+        report_every: int = 32,
+    ) -> None:
+        """`bounce_bytes`: memory for frames that are copied, allocated at the first of them."""
+        super().__init__(
+            access,
+            waiter,
+            kind=QueueKind.TRANSMIT,
+            number=number,
+            vector=vector,
+            entries=entries,
+            completion_entries=completion_entries,
+        )
+        assert self.ring is not None
+        self.batch_depth = 0
+        self.report_every = max(1, min(report_every, entries // 4))
+        self.bounce_bytes = bounce_bytes
+        self.drops: deque[TxCompletion] = deque(maxlen=_DROPS_KEPT)
+        self.drop_count = 0
+        self._bounce: DmaBuffer | None = None
+        self._view = self.ring.view
+        self._shorts = self.ring.view.cast("H")
+        self._pack = TxDescriptor.STRUCT.pack_into
+        self._batch = _Batch(self)
+        # Position in the bounce memory (a byte ring, positions never wrap) after each descriptor.
+        self._bounce_ends = [0] * entries
+        self._reset_state()
+
+    def _reset_state(self) -> None:
+        self.posted = 0
+        self.done = 0
+        self._rung = 0
+        self._reported = 0
+        # First descriptor of the last packet, when a doorbell may still put REPORT there; else -1.
+        self._last_first = -1
+        self._bounce_head = 0
+        self._bounce_tail = 0
+        self._reserved: tuple[int, int] | None = None
+        self._bounce_ends[:] = [0] * self.entries
+
+    def close(self) -> None:
+        """Give all memory back. Twice is harmless."""
+        self._shorts.release()
+        super().close()
+        if self._bounce is not None:
+            self._bounce.free()
+
+    # Room
+
+    @property
+    def free(self) -> int:
+        """Descriptors that can be posted now; grows when completions are reaped."""
+        return self._mask - self.posted + self.done
+
+    @property
+    def pending(self) -> int:
+        """Descriptors posted and not done."""
+        return self.posted - self.done
+
+    def _make_room(self, count: int) -> None:
+        """At least `count` free descriptors, or RingFullError."""
+        if self.free < count:
+            self.reap()
+            if self.free < count:
+                raise RingFullError(
+                    f"{self!r}: {self.free} of {self._mask} descriptors free, {count} needed"
+                )
+
+    # Posting
+
+    def post(  # noqa: PLR0917 - keywords would cost time on the fast path
+        self,
+        address: int,
+        length: int,
+        flags: int = 0,
+        vlan_tci: int = 0,
+        send_tag: int = 0,
+        mss: int = 0,
+        header_length: int = 0,
+    ) -> int:
+        """Post a packet of one descriptor from DMA memory, without a doorbell; its ticket.
+
+        The memory must stay as it is until the packet is done. Call `flush` afterwards. The fast
+        path: `flags` are TxFlags as a plain int, END_OF_PACKET is added. Raises RingFullError.
+        """
+        position = self.posted
+        if position - self.done >= self._mask:
+            self._make_room(1)
+        index = position & self._mask
+        flags |= _END_OF_PACKET
+        if flags & _REPORT:
+            self._reported = position
+        elif position - self._reported >= self.report_every:
+            flags |= _REPORT
+            self._reported = position
+        self._pack(
+            self._view,
+            index << _BYTES_SHIFT,
+            address,
+            length,
+            flags,
+            vlan_tci,
+            send_tag,
+            mss,
+            header_length,
+        )
+        self._bounce_ends[index] = self._bounce_head
+        self._last_first = index
+        self.posted = position = position + 1
+        return position
+
+    def send_descriptors(self, descriptors: Iterable[TxDescriptor | bytes]) -> int:
+        """Post descriptors exactly as given (`bytes`: 32 each), and the doorbell; the ticket.
+
+        Nothing is checked or added, neither END_OF_PACKET nor REPORT. Raises RingFullError when
+        not all have room: then none is posted.
+        """
+        entries = list(descriptors)
+        self._make_room(len(entries))
+        size, view = self.DESCRIPTOR_BYTES, self._view
+        for descriptor in entries:
+            index = self.posted & self._mask
+            start = index * size
+            raw = descriptor if isinstance(descriptor, bytes) else descriptor.pack()
+            view[start : start + size] = raw
+            self._bounce_ends[index] = self._bounce_head
+            self.posted += 1
+        self._last_first = -1
+        if not self.batch_depth:
+            self.flush()
+        return self.posted
+
+    def send(
+        self,
+        frame: bytes | bytearray | memoryview,
+        *,
+        checksum: bool = False,
+        mss: int = 0,
+        vlan: int | None = None,
+        send_tag: int = 0,
+        header_length: int | None = None,
+        flags: int = 0,
+        report: bool | None = None,
+    ) -> int:
+        """Copy `frame` (from the destination address on, without FCS) and post it; its ticket.
+
+        checksum: IPv4 header and TCP or UDP checksum are filled. mss: cut the TCP payload into
+        segments of so many bytes. vlan: tag control information to insert. send_tag: handle of a
+        TLS flow. header_length: bytes of Ethernet, IP and TCP headers, found out when None and
+        needed. flags: further TxFlags. report: True asks for a completion, False does not (then
+        only a later one covers it), None leaves it to the queue.
+
+        Raises RingFullError, and ValueError for a frame that cannot be copied or whose headers
+        cannot be found.
+        """
+        if checksum:
+            flags |= _IP_CHECKSUM | _L4_CHECKSUM
+        if mss:
+            flags |= _SEGMENT
+        if send_tag:
+            flags |= _TLS
+        if vlan is not None:
+            flags |= _VLAN_INSERT
+        if header_length is None:
+            header_length = tcp_header_end(frame) if flags & (_SEGMENT | _TLS) else 0
+        length = len(frame)
+        self.reserve(length)[:] = frame
+        return self.commit(length, flags, vlan or 0, send_tag, mss, header_length, report)
+
+    def reserve(self, length: int) -> memoryview:
+        """Room for a frame of at most `length` bytes in DMA memory, to be filled, then `commit`.
+
+        A second call without a commit gives the same room up. Raises RingFullError, ValueError.
+        """
+        self._make_room(1)
+        if self._bounce is None:
+            self._bounce = self._access.bus.dma_alloc(self.bounce_bytes)
+        size = self.bounce_bytes
+        if not 0 < length <= size:
+            raise ValueError(f"a frame of {length} bytes; the copy buffer has {size}")
+        if self._bounce_head == self._bounce_tail:  # empty: begin at the start again
+            self._bounce_head = self._bounce_tail = -(-self._bounce_head // size) * size
+        start = self._bounce_head
+        offset = start % size
+        if offset + length > size:  # a frame is contiguous: skip the rest of this lap
+            start += size - offset
+            offset = 0
+        if start + length - self._bounce_tail > size:
+            self.reap()
+            if start + length - self._bounce_tail > size:
+                raise RingFullError(f"{self!r}: the copy buffer has no room for {length} bytes")
+        self._reserved = (start, offset)
+        return self._bounce.view[offset : offset + length]
+
+    def commit(  # noqa: PLR0917 - like `post`
+        self,
+        length: int,
+        flags: int = 0,
+        vlan_tci: int = 0,
+        send_tag: int = 0,
+        mss: int = 0,
+        header_length: int = 0,
+        report: bool | None = None,
+    ) -> int:
+        """Post the first `length` bytes of what `reserve` gave; its ticket. Like `send`."""
+        if self._reserved is None or self._bounce is None:
+            raise ValueError("commit without reserve")
+        start, offset = self._reserved
+        self._reserved = None
+        if report:
+            flags |= _REPORT
+        elif report is False:
+            self._reported = self.posted  # so that `post` does not add it
+        # The piece is given back with the descriptor that uses it.
+        self._bounce_head = start + (length + _BOUNCE_ALIGN - 1) // _BOUNCE_ALIGN * _BOUNCE_ALIGN
+        ticket = self.post(
+            self._bounce.iova + offset, length, flags, vlan_tci, send_tag, mss, header_length
+        )
+        if report is False:
+            self._last_first = -1
+        if not self.batch_depth:
+            self.flush()
+        return ticket
+
+    def batch(self) -> _Batch:
+        """`with queue.batch():` what is sent inside gets one doorbell, at the end."""
+        return self._batch
+
+    def flush(self) -> None:
+        """Ring the doorbell for everything that was posted."""
+        position = self.posted
+        if position == self._rung:
+            return
+        last = self._last_first
+        if last >= 0:
+            # Not the device's yet, so the last packet can still be made to report.
+            self._shorts[(last << _SHORTS_SHIFT) + _FLAGS_INDEX] |= _REPORT
+            self._reported = position - 1
+            self._last_first = -1
+        self._rung = position
+        self._ring_doorbell(self.tail_doorbell, position & self._mask)
+
+    # Completions
+
+    def reap(self) -> int:
+        """Take all completions that are there; how many descriptors became done.
+
+        Raises ProtocolError when the device completes what was not posted.
+        """
+        ring = self.completions
+        words, phase, index = ring.words, ring.phase, ring.consumer
+        word = words[2 * index + 1]
+        if (word < 0) is not phase:
+            return 0
+        entries, mask = ring.entries, self._mask
+        before = done = self.done
+        taken = 0
+        while (word < 0) is phase:
+            head = word & 0xFFFF_FFFF
+            step = (head - done) & mask
+            if head > mask or done + step > self._rung:
+                raise ProtocolError(f"{self!r}: completion with head {head}, which is not pending")
+            done += step
+            if word >> 32 & 0xFFFF:
+                self._dropped(index)
+            taken += 1
+            index += 1
+            if index == entries:
+                index = 0
+                phase = not phase
+            word = words[2 * index + 1]
+        ring.consumer, ring.phase = index, phase
+        ring.unreturned += taken
+        if done != before:
+            self.done = done
+            self._bounce_tail = max(self._bounce_tail, self._bounce_ends[(done - 1) & mask])
+        if ring.unreturned >= self._return_at:
+            self.return_completions()
+        return done - before
+
+    def poll_completions(self) -> list[TxCompletion]:
+        """Take the completions one by one, for tests: as written, PHASE cleared."""
+        taken = []
+        while self.completions.ready():
+            entry = self._entry(self.completions.consumer)
+            step = (entry.head - self.done) & self._mask
+            if entry.head > self._mask or self.done + step > self._rung:
+                raise ProtocolError(f"{self!r}: completion with head {entry.head}: not pending")
+            self.done += step
+            if step:
+                end = self._bounce_ends[(self.done - 1) & self._mask]
+                self._bounce_tail = max(self._bounce_tail, end)
+            if entry.status:
+                self._dropped(self.completions.consumer)
+            self.completions.advance()
+            taken.append(entry)
+        if self.completions.unreturned >= self._return_at:
+            self.return_completions()
+        return taken
+
+    def _entry(self, index: int) -> TxCompletion:
+        view = self.completions.memory.view
+        return TxCompletion.unpack_from(view, index * TxCompletion.SIZE)._replace(flags=0)
+
+    def _dropped(self, index: int) -> None:
+        self.drop_count += 1
+        self.drops.append(self._entry(index))
+
+    # Waiting
+
+    def is_done(self, ticket: int) -> bool:
+        """Whether the packet with this ticket is done, as far as completions were reaped."""
+        return self.done >= ticket
+
+    def wait_done(self, ticket: int, timeout_s: float) -> None:
+        """Wait until the packet with this ticket is done.
+
+        Raises DeadlineError (also when no report covers it), QueueError, DeviceGoneError.
+        """
+        deadline = Deadline(timeout_s)
+        self.reap()
+        while self.done < ticket:
+            if not self.wait(deadline.left_s):
+                raise DeadlineError(
+                    f"{self!r}: descriptor {self.done} of {ticket} not done in {timeout_s:g} s"
+                )
+            self.reap()
+
+    def wait_free(self, count: int, timeout_s: float) -> None:
+        """Wait until `count` descriptors are free. Raises like `wait_done`."""
+        if not 0 < count <= self._mask:
+            raise ValueError(f"{count} descriptors of a ring that holds {self._mask}")
+        self.wait_done(self.posted + count - self._mask, timeout_s)
+
+    def drain(self, timeout_s: float) -> None:
+        """Wait until everything posted is done. Raises like `wait_done`."""
+        self.flush()
+        self.wait_done(self.posted, timeout_s)
