@@ -19,7 +19,7 @@ from tlsnic.qemu import parts
 from tlsnic.qemu.parts import Qemu
 
 _DEVICE = "/dev/kvm"
-_TIMEOUT_S = 8.0
+_TIMEOUT_S = 10.0
 _ALIVE = b"Linux version"
 _DEAD = (b"KVM internal error", b"emulation failure", b"KVM: entry failed")
 
@@ -39,7 +39,7 @@ class Problem:
 def problem(qemu: Qemu, kernel: Path, *, afresh: bool = False) -> Problem | None:
     """Why `qemu` cannot run `kernel` under KVM, or None when it can.
 
-    Boots the kernel without a disk until it prints its first line, at most 8 seconds. A broken
+    Boots the kernel without a disk until it prints its first line, at most 10 seconds. A broken
     KVM takes seconds to show, so that answer is kept in the cache until the machine reboots or
     QEMU, the kernel or the device file change; `afresh` asks again. A good or an unclear answer
     (nothing printed in time) is never kept.

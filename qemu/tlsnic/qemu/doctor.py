@@ -73,7 +73,7 @@ class SocketState:
 
 
 def kvm_works(qemu: Qemu, kernel: Path) -> bool:
-    """Whether /dev/kvm really runs a guest, found out by booting `kernel` (at most 8 s).
+    """Whether /dev/kvm really runs a guest, found out by booting `kernel` (at most 10 s).
 
     The answer "no" is remembered until the machine reboots or one of the two changes.
     """

@@ -33,7 +33,8 @@ _KEYRINGS = (
 _MIRROR_VARIABLE = "TLSNIC_DEBIAN_MIRROR"
 _TARGETS = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(LABEL)"
 _PROGRESS = re.compile(r"dlstatus:\d+:([\d.]+):")
-_FETCHED = re.compile(r"Need to get ([\d.,]+ \w?B)|Fetched ([\d.,]+ \w?B) in")
+_FETCHED = re.compile(r"Fetched ([\d.,]+) (k|M|G|)B in")
+_MEGA = {"": 1e-6, "k": 1e-3, "M": 1.0, "G": 1e3}
 
 # Later than the machine's own settings (apt reads `-c` last), so that hooks and pins of the
 # machine do not reach the private world, while its proxies do.
@@ -157,11 +158,14 @@ class Archive:
         )
 
     def _apt(self, step: Step, *words: str, cwd: Path | None = None) -> str:
+        """Run apt-get; the step shows how far it is, and what was fetched in all its calls."""
+
         def watch(line: str) -> None:
             if match := _PROGRESS.match(line):
                 step.fraction = float(match[1]) / 100
             elif match := _FETCHED.match(line):
-                step.detail = match[1]
+                step.fetched_mb += float(match[1].replace(",", "")) * _MEGA[match[2]]
+                step.detail = f"{step.fetched_mb:.1f} MB"
 
         return run(
             ["apt-get", "-c", self._home / "apt.conf", "-o", "APT::Status-Fd=1", *words],

@@ -21,13 +21,14 @@ _STILL_S = 10.0
 
 
 class Step:
-    """One step under way. `fraction` (0 to 1) and `detail` may be set at any time."""
+    """One step under way. `fraction` (0 to 1), `detail` and `fetched_mb` may be set at any time."""
 
     def __init__(self, part: str, text: str) -> None:
         self.part = part
         self.text = text
         self.detail = ""
         self.fraction: float | None = None
+        self.fetched_mb = 0.0
         self.started_s = time.monotonic()
         self.mentioned_s = self.started_s
 

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from tlsnic.qemu.parts._run import CommandError
 
-_DISK_FULL = re.compile(
-    r"no space left on device|not enough free (disk )?space|ENOSPC|disk full", re.I
-)
+_DISK_FULL = re.compile(r"no space left on device|enough free (disk )?space|ENOSPC|disk full", re.I)
 _SIGNATURE = re.compile(
     r"hash sum mismatch|NO_PUBKEY|is not signed|GPG error|signatures? (was|were|couldn't)|BADSIG",
     re.I,

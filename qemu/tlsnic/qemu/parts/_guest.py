@@ -96,7 +96,7 @@ def recipe(archive: Archive) -> Recipe:
             "leave_out": _LEAVE_OUT,
             "initramfs": (_initramfs._INIT, _EARLY_MODULES),
             "free_mib": _FREE_MIB,
-            "steps": 1,
+            "steps": 2,
         },
         outputs=("vmlinuz", "initrd", "root.img", f"python/usr/bin/{_PYTHON}"),
         build=build,
