@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import random
 import select
@@ -26,6 +27,7 @@ from tlsnic.device.wire import (
     open_unix,
     open_unix_listener,
 )
+from tlsnic.device.wire.endpoint import Listener
 
 SECOND_NS = 10**9
 
@@ -236,6 +238,47 @@ def test_failed_send_takes_the_link_down_even_if_the_peer_stays_silent(
     assert wire.send((b"nobody reads",), None, 0)
     collect(wire)
     assert not wire.link_up
+
+
+def test_peer_gone_while_output_is_pending_takes_the_link_down(
+    joined: tuple[StreamWire, socket.socket],
+) -> None:
+    wire, far = joined
+    while wire.send((bytes(60_000),), None, 0):
+        pass
+    far.close()
+    wire.flush(0)
+    assert not wire.wants_write
+    collect(wire)
+    assert not wire.link_up
+    assert wire.send((bytes(60),), None, 0)
+    assert wire.counters.tx_dropped_link_down == 1
+
+
+def test_failing_accept_pauses_instead_of_spinning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "s")
+    with open_unix_listener(path) as wire, open_unix(path) as peer:
+        descriptor = wire.fileno()
+        assert descriptor is not None
+
+        def no_descriptors(self: Listener) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Listener, "accept", no_descriptors)
+            collect(wire, now_ns=1000)
+        assert event_names(wire) == ["accept-failed"]
+        due = wire.next_deadline_ns()
+        assert due is not None
+        assert due > 1000
+        # The peer still waits, yet the descriptor is quiet until the deadline.
+        assert select.select([descriptor], [], [], 0)[0] == []
+        collect(wire, now_ns=due - 1)
+        assert not wire.link_up
+        connect_pair(wire, peer, due)
+        assert wire.next_deadline_ns() is None
 
 
 def test_sending_without_a_peer_drops_and_counts(tmp_path: Path) -> None:
