@@ -1,6 +1,7 @@
 """Far ends for the bus tests: a scripted socket, a fake vfio-user server, a simulated sysfs."""
 
 import array
+import contextlib
 import os
 import socket
 import struct
@@ -236,10 +237,8 @@ class FakeServer:
     def stop(self) -> None:
         for sock in (self.client, self.listener):
             if sock is not None:
-                try:
+                with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         self.thread.join(5)
         assert not self.thread.is_alive()
         self.listener.close()

@@ -62,6 +62,11 @@ class DmaBuffer:
         if free is not None:
             free(self)
 
+    def abandon(self) -> None:
+        """Let go of the memory without wiping it: all of its pool goes away."""
+        self._free = None
+        release(self.view)
+
     def __enter__(self) -> DmaBuffer:
         return self
 
@@ -171,9 +176,10 @@ class DmaPool:
         return buffer
 
     def close(self) -> None:
-        """Wipe and drop every buffer and segment; the bus unmaps the arenas afterwards."""
-        for buffer in list(self._live):
-            buffer.free()
+        """Drop every buffer and segment; the bus unmaps the arenas afterwards, which wipes them."""
+        for buffer in self._live:
+            buffer.abandon()
+        self._live.clear()
         for segment in self._segments:
             release(segment.view)
         self._segments.clear()

@@ -215,8 +215,8 @@ class UioBus(Bus):
         for memory in self._maps:
             close_map(memory)
         self._pool.close()
-        for arena in self._arenas:
-            arena.close()
+        while self._arenas:
+            self._arenas.pop().close()
         self._reserve.close()
         for fd in (self._uio_fd, self._config_fd, *self._bar_fds):
             if fd >= 0:

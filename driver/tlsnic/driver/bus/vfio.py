@@ -314,7 +314,8 @@ class VfioBus(Bus):
         for memory in self._maps:
             close_map(memory)
         self._pool.close()
-        for iova, arena in self._arenas:
+        while self._arenas:
+            iova, arena = self._arenas.pop()
             request = DMA_UNMAP.pack(DMA_UNMAP.size, 0, iova, arena.size_bytes)
             with contextlib.suppress(BusError):
                 self._call(self._container_fd, VFIO_IOMMU_UNMAP_DMA, bytearray(request))

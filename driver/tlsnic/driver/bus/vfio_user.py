@@ -529,19 +529,23 @@ class VfioUserBus(Bus):
         try:
             if self._interrupts is not None:
                 self._interrupts.close()
-            self.set_bus_master(False)
-            self._pool.close()
-            for arena in self._arenas:
-                arena.unmap()
+            self.set_bus_master(False)  # before the memory goes
+            self._release_memory()
         except BusError:
             pass  # the connection ends right now, and the server releases everything with it
         finally:
             self.connection.close()
-            for arena in self._arenas:
-                arena.unmap()
+            self._release_memory()
             for area, memory in self._mapped:
                 area.close()
                 close_map(memory)
+            self._mapped.clear()
+
+    def _release_memory(self) -> None:
+        self._pool.close()
+        while self._arenas:
+            # Taken off the list first: memory that a view still looks at goes with that view.
+            self._arenas.pop().unmap()
 
 
 def open_vfio_user(
