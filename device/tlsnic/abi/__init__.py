@@ -1,1 +1,1 @@
-"""The hardware interface: registers, descriptors, commands and events, shared by device and driver."""
+"""The hardware interface: registers, descriptors, commands, events. Device and driver share it."""

@@ -45,8 +45,9 @@ REGISTERS: dict[str, str] = {
     ),
     "OFFLOAD_ENABLE": (
         "Offload enable. Receive offloads that are switched on. Transmit offloads are asked "
-        "for per packet. The driver must: Set RX_CHECKSUM before RX_TLS, and use L4_CHECKSUM "
-        "or SEGMENT with every TLS packet."
+        "for per packet. The driver must: Set RX_CHECKSUM together with RX_COALESCE, without "
+        "which nothing is joined, and with RX_TLS. Use L4_CHECKSUM or SEGMENT with every TLS "
+        "packet."
     ),
     "RX_COALESCE": (
         "Receive coalescing. Limits of coalescing; used when OFFLOAD_ENABLE has RX_COALESCE."
@@ -152,11 +153,14 @@ REGISTERS: dict[str, str] = {
         "Completion ring base. Guest address of the completion ring, aligned to 64 bytes."
     ),
     "ADMIN_QUEUE_RING_SIZE": (
-        "Descriptor ring size. Entries in the descriptor ring: a power of two within CAP_RINGS."
+        "Descriptor ring size. Entries in the descriptor ring: a power of two within "
+        "CAP_RINGS. The ring is empty when HEAD equals TAIL, so it holds one descriptor less "
+        "than its size."
     ),
     "ADMIN_QUEUE_COMPLETION_SIZE": (
         "Completion ring size. Entries in the completion ring: a power of two within "
-        "CAP_RINGS. As large as the descriptor ring is enough for a queue never to wait."
+        "CAP_RINGS. It holds one entry less than its size. As large as the descriptor ring "
+        "is enough for a queue never to wait."
     ),
     "ADMIN_QUEUE_CONTROL": (
         "Queue control. Setting ENABLE checks the configuration and starts the queue with "
@@ -190,11 +194,14 @@ REGISTERS: dict[str, str] = {
         "Completion ring base. Guest address of the completion ring, aligned to 64 bytes."
     ),
     "EVENT_QUEUE_RING_SIZE": (
-        "Descriptor ring size. Entries in the descriptor ring: a power of two within CAP_RINGS."
+        "Descriptor ring size. Entries in the descriptor ring: a power of two within "
+        "CAP_RINGS. The ring is empty when HEAD equals TAIL, so it holds one descriptor less "
+        "than its size."
     ),
     "EVENT_QUEUE_COMPLETION_SIZE": (
         "Completion ring size. Entries in the completion ring: a power of two within "
-        "CAP_RINGS. As large as the descriptor ring is enough for a queue never to wait."
+        "CAP_RINGS. It holds one entry less than its size. As large as the descriptor ring "
+        "is enough for a queue never to wait."
     ),
     "EVENT_QUEUE_CONTROL": (
         "Queue control. Setting ENABLE checks the configuration and starts the queue with "
@@ -228,11 +235,14 @@ REGISTERS: dict[str, str] = {
         "Completion ring base. Guest address of the completion ring, aligned to 64 bytes."
     ),
     "TX_QUEUE_RING_SIZE": (
-        "Descriptor ring size. Entries in the descriptor ring: a power of two within CAP_RINGS."
+        "Descriptor ring size. Entries in the descriptor ring: a power of two within "
+        "CAP_RINGS. The ring is empty when HEAD equals TAIL, so it holds one descriptor less "
+        "than its size."
     ),
     "TX_QUEUE_COMPLETION_SIZE": (
         "Completion ring size. Entries in the completion ring: a power of two within "
-        "CAP_RINGS. As large as the descriptor ring is enough for a queue never to wait."
+        "CAP_RINGS. It holds one entry less than its size. As large as the descriptor ring "
+        "is enough for a queue never to wait."
     ),
     "TX_QUEUE_CONTROL": (
         "Queue control. Setting ENABLE checks the configuration and starts the queue with "
@@ -266,11 +276,14 @@ REGISTERS: dict[str, str] = {
         "Completion ring base. Guest address of the completion ring, aligned to 64 bytes."
     ),
     "RX_QUEUE_RING_SIZE": (
-        "Descriptor ring size. Entries in the descriptor ring: a power of two within CAP_RINGS."
+        "Descriptor ring size. Entries in the descriptor ring: a power of two within "
+        "CAP_RINGS. The ring is empty when HEAD equals TAIL, so it holds one descriptor less "
+        "than its size."
     ),
     "RX_QUEUE_COMPLETION_SIZE": (
         "Completion ring size. Entries in the completion ring: a power of two within "
-        "CAP_RINGS. As large as the descriptor ring is enough for a queue never to wait."
+        "CAP_RINGS. It holds one entry less than its size. As large as the descriptor ring "
+        "is enough for a queue never to wait."
     ),
     "RX_QUEUE_CONTROL": (
         "Queue control. Setting ENABLE checks the configuration and starts the queue with "
@@ -364,10 +377,9 @@ FIELDS: dict[str, str] = {
     "CAP_FRAME.FRAME_BYTES": "Bytes of a frame on the wire.",
     "CAP_FRAME.SEGMENT_PAYLOAD_BYTES": "Bytes of TCP payload in a packet with SEGMENT.",
     "CONTROL.RESET": (
-        "Write one: soft reset. Registers, queues, counters, keys and PCI interrupt state "
-        "return to their reset values, except for the MAC address programmed by the operator "
-        "and the link. Complete when the write is; read STATUS to be sure that it has "
-        "arrived."
+        "Write one: soft reset. Registers, queues, counters, diagnostics and keys return to "
+        "their reset values; the MAC address to the operator's. PCI configuration and the "
+        "link stay. Complete when the write is; read STATUS to be sure that it has arrived."
     ),
     "CONTROL.RX_ENABLE": (
         "Frames from the wire are taken. Clear: they are dropped and counted in RX_DROP_DISABLED."
@@ -934,7 +946,9 @@ ENUMS: dict[str, str] = {
     "RxFlags.L4_CHECKSUM_BAD": "TCP or UDP checksum is wrong.",
     "RxFlags.VLAN_STRIPPED": "An 802.1Q tag was taken out; vlan_tci holds it.",
     "RxFlags.COALESCED": (
-        "Several TCP segments were joined; segments and segment_bytes describe them."
+        "Several TCP segments were joined; segments and segment_bytes describe them. The TCP "
+        "checksum field then holds the sum of the pseudo-header; L4_CHECKSUM_OK says that "
+        "every segment was right."
     ),
     "RxFlags.IPV4": "IPv4 packet.",
     "RxFlags.IPV6": "IPv6 packet.",

@@ -283,7 +283,9 @@ class RxFlags(IntFlag):
     VLAN_STRIPPED = 0x10
     """An 802.1Q tag was taken out; vlan_tci holds it."""
     COALESCED = 0x20
-    """Several TCP segments were joined; segments and segment_bytes describe them."""
+    """Several TCP segments were joined; segments and segment_bytes describe them. The TCP checksum
+    field then holds the sum of the pseudo-header; L4_CHECKSUM_OK says that every segment was right.
+    """
     IPV4 = 0x40
     """IPv4 packet."""
     IPV6 = 0x80

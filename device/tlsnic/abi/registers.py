@@ -425,7 +425,7 @@ EVENT_DOORBELL_COMPLETION_ARM_MASK = 0x80000000
 
 BAR0 = RegisterMap(
     "bar0",
-    0x8000,
+    0x10000,
     (
         (
             "MAGIC",
@@ -1584,7 +1584,7 @@ BAR0 = RegisterMap(
         ),
     ),
 )
-"""Register map of BAR 0: registers, 0x8000 bytes."""
+"""Register map of BAR 0: registers, 0x10000 bytes."""
 
 BAR2 = RegisterMap(
     "bar2",

@@ -182,7 +182,7 @@ class _Command(NamedTuple):
 
 
 class Command(_Command, Structure):
-    """Command. Descriptor, 32 bytes.
+    """Command. Command, 32 bytes.
 
     Entry of the admin ring: the part that all commands have. Commands are carried out in ring
     order, one after the other; a response is written for each.
@@ -191,7 +191,7 @@ class Command(_Command, Structure):
     __slots__ = ()
 
     NAME = "command"
-    KIND = "descriptor"
+    KIND = "command"
     SIZE = 32
     STRUCT = Struct("<H2xIQQQ")
     RESERVED = 0xFFFF0000
@@ -598,6 +598,8 @@ class TlsFlow(_TlsFlow, Structure):
     SIZE = 176
     STRUCT = Struct("<BBHHHQQIHHQHHHH16s16s32s16s48s")
     RESERVED = 0xFFE00000
+    SECRET = ("key", "iv", "mac_key")
+    __repr__ = Structure.__repr__
     OFFSET_DIRECTION = 0
     OFFSET_IP_VERSION = 1
     OFFSET_FLAGS = 2

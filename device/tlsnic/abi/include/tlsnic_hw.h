@@ -29,7 +29,7 @@ typedef uint64_t tlsnic_le64;
  * BAR 0: registers. Control, status, queue configuration and counters. 64-bit, memory, not
  * prefetchable, 64 KiB.
  */
-#define TLSNIC_BAR0_SIZE 0x8000
+#define TLSNIC_BAR0_SIZE 0x10000
 
 /* Transmit queues. The ring holds transmit descriptors. */
 #define TLSNIC_REG_TX_QUEUE_STRIDE 0x40
@@ -807,7 +807,11 @@ enum tlsnic_tx_status {
 #define TLSNIC_RX_FLAGS_L4_CHECKSUM_OK 0x4U /* TCP or UDP checksum was checked and is right. */
 #define TLSNIC_RX_FLAGS_L4_CHECKSUM_BAD 0x8U /* TCP or UDP checksum is wrong. */
 #define TLSNIC_RX_FLAGS_VLAN_STRIPPED 0x10U /* An 802.1Q tag was taken out; vlan_tci holds it. */
-/* Several TCP segments were joined; segments and segment_bytes describe them. */
+/*
+ * Several TCP segments were joined; segments and segment_bytes describe them. The TCP checksum
+ * field then holds the sum of the pseudo-header; L4_CHECKSUM_OK says that every segment was
+ * right.
+ */
 #define TLSNIC_RX_FLAGS_COALESCED 0x20U
 #define TLSNIC_RX_FLAGS_IPV4 0x40U /* IPv4 packet. */
 #define TLSNIC_RX_FLAGS_IPV6 0x80U /* IPv6 packet. */

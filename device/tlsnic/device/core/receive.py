@@ -1,0 +1,391 @@
+"""Receive: frame → checks and filters → checksums → queue choice → coalescing → buffers → completion.
+
+`Receiver`, of which there is one, takes frames from the wire; `ReceiveQueue` writes them to the buffers
+of its ring.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from struct import Struct
+from typing import Final
+
+from tlsnic.abi.enums import Diagnostic, Offload, QueueKind, QueueState, RxFlags
+from tlsnic.abi.structures import RxCompletion, RxDescriptor
+from tlsnic.device.core.filters import BROADCAST, Filters
+from tlsnic.device.core.host import Buffer, DmaFault
+from tlsnic.device.core.parts import Parts
+from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, queue_fault
+from tlsnic.device.core.steering import Steering
+from tlsnic.device.packet.checksum import RxChecksum, verify_rx
+from tlsnic.device.packet.coalesce import Coalescer, Packet
+from tlsnic.device.packet.headers import (
+    ETHERTYPE_VLAN,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    Headers,
+    parse,
+)
+from tlsnic.device.packet.vnet import (
+    F_NEEDS_CSUM,
+    VnetError,
+    VnetFields,
+    complete_checksum,
+    cut,
+)
+
+ETHERNET_BYTES: Final = 14
+VLAN_BYTES: Final = 4
+MAX_IP_BYTES: Final = 65535
+
+_DESCRIPTOR: Final = Struct("<QII")
+_FLAGS_SHIFT: Final = 48
+_VLAN_STRIPPED: Final = int(RxFlags.VLAN_STRIPPED)
+_COALESCED: Final = int(RxFlags.COALESCED)
+_NO_OFFLOAD: Final = 0
+_IPV4: Final = int(RxFlags.IPV4)
+_IPV6: Final = int(RxFlags.IPV6)
+_TCP: Final = int(RxFlags.TCP)
+_UDP: Final = int(RxFlags.UDP)
+_FRAGMENT: Final = int(RxFlags.FRAGMENT)
+_ANY_BAD: Final = int(RxFlags.IP_CHECKSUM_BAD | RxFlags.L4_CHECKSUM_BAD)
+_TPID: Final = ETHERTYPE_VLAN.to_bytes(2, "big")
+# What the checksum engine says of a frame it did not look at, or whose sender vouches for it.
+_UNCHECKED: Final = RxChecksum(False, False, False, False)
+
+
+class ReceiveQueue(Queue):
+    """One receive ring with its completion ring."""
+
+    def __init__(self, number: int, parts: Parts) -> None:
+        super().__init__(
+            QueueKind.RECEIVE,
+            number,
+            "RX_QUEUE",
+            parts,
+            entry_bytes=RxDescriptor.SIZE,
+            completion_bytes=RxCompletion.SIZE,
+        )
+
+    def deliver(
+        self, pieces: Sequence[Buffer], length: int, frames: int, words: tuple[int, int, int, int]
+    ) -> bool:
+        """Write a packet of `length` bytes to the next buffers, with its completion.
+
+        Args:
+            pieces: the packet.
+            length: its bytes.
+            frames: frames from the wire in it; counted as dropped when it finds no room.
+            words: the completion without length, index, buffers and valid mark.
+        """
+        counters = self._counters
+        ring = self.ring
+        if self.state is not QueueState.RUNNING:
+            counters.rx_drop_disabled += frames
+            return False
+        if self.completions.full:
+            self.room()
+            counters.rx_drop_no_buffer += frames
+            return False
+        try:
+            targets = self._buffers(length)
+        except QueueFault as fault:
+            counters.rx_drop_dma += frames
+            self.fault(fault)
+            return False
+        if targets is None:
+            counters.rx_drop_no_buffer += frames
+            self.report(Diagnostic.RX_NO_BUFFER, length)
+            return False
+        views, buffers = targets
+        if len(views) == 1 and len(pieces) == 1:
+            views[0][:] = pieces[0]
+        else:
+            _scatter(pieces, views)
+        first = ring.head
+        ring.head = (first + buffers) & ring.mask
+        return self.complete(
+            words[0] | length, words[1] | first | buffers << 16, words[2], words[3]
+        )
+
+    def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:
+        """Views of the next buffers that hold `length` bytes, and their number; None: too few."""
+        ring = self.ring
+        index = ring.head
+        views: list[memoryview] = []
+        buffers = 0
+        while length:
+            if index == ring.tail:
+                return None
+            view, offset = ring.locate(index)
+            address, size, reserved = _DESCRIPTOR.unpack_from(view, offset)
+            if reserved or size < MIN_RX_BUFFER_BYTES:
+                raise QueueFault(Diagnostic.RX_BUFFER, index)
+            size = min(size, length)
+            try:
+                target = self._host.view(address, size, True)
+                if target is None:
+                    views += self._host.views(address, size, True)
+                else:
+                    views.append(target)
+            except DmaFault as fault:
+                raise queue_fault(fault) from None
+            length -= size
+            buffers += 1
+            index = (index + 1) & ring.mask
+        return views, buffers
+
+
+def _scatter(pieces: Sequence[Buffer], views: list[memoryview]) -> None:
+    """Copy `pieces`, one behind the other, into `views`, which are as long together."""
+    targets = iter(views)
+    target = next(targets)
+    for piece in pieces:
+        source = memoryview(piece)
+        while source:
+            if not len(target):
+                target = next(targets)
+            count = min(len(source), len(target))
+            target[:count] = source[:count]
+            source, target = source[count:], target[count:]
+
+
+class Receiver:
+    """The stage behind the wire, common to all receive queues."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        filters: Filters,
+        steering: Steering,
+        queues: Sequence[ReceiveQueue],
+    ) -> None:
+        self._host = parts.host
+        self._counters = parts.counters
+        self._filters = filters
+        self._steering = steering
+        self._queues = queues
+        self.now_ns = 0
+        self.enabled = False
+        self.max_frame = 0
+        self._check_sums = False
+        self._strip_vlan = False
+        self._coalescer: Coalescer[None] | None = None
+        self._coalescing = (MAX_IP_BYTES, 1, 0)
+
+    @property
+    def joins(self) -> bool:
+        """Coalescing is on: super-frames may come from the wire."""
+        return self._coalescer is not None
+
+    def set_offloads(self, offloads: int) -> None:
+        """OFFLOAD_ENABLE was written."""
+        self._flush()
+        self._check_sums = bool(offloads & Offload.RX_CHECKSUM)
+        self._strip_vlan = bool(offloads & Offload.VLAN_STRIP)
+        # What is joined must have been checked, so coalescing needs the checksum engine.
+        joins = self._check_sums and bool(offloads & Offload.RX_COALESCE)
+        self._coalescer = Coalescer(*self._coalescing) if joins else None
+
+    def set_coalescing(self, *, max_bytes: int, max_segments: int, timeout_us: int) -> None:
+        """RX_COALESCE was written."""
+        self._coalescing = min(max_bytes, MAX_IP_BYTES), max_segments, timeout_us
+        if self._coalescer is not None:
+            self._flush()
+            self._coalescer = Coalescer(*self._coalescing)
+
+    def reset(self) -> None:
+        """Forget what is being joined."""
+        self._coalescer = None
+
+    def poll(self, now_ns: int) -> None:
+        """Deliver joined packets that have waited long enough."""
+        self.now_ns = now_ns
+        if self._coalescer is not None:
+            for packet in self._coalescer.expire(now_ns // 1000):
+                self._deliver_packet(packet)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `poll` has something to deliver; None: nothing waits."""
+        due = None if self._coalescer is None else self._coalescer.next_deadline_us()
+        return None if due is None else due * 1000
+
+    def receive(self, frame: memoryview, vnet: VnetFields | None) -> None:
+        """Take one frame from the wire, or a super-frame with the header that describes it."""
+        if vnet is not None and vnet.gso_type:
+            self._receive_super_frame(frame, vnet)
+            return
+        self._counters.rx_wire_frames += 1
+        headers = self._admit(frame, 1)
+        if headers is None:
+            return
+        counters = self._counters
+        length = len(frame)
+        limit = self.max_frame if headers.vlan_tci is None else self.max_frame + VLAN_BYTES
+        if length > limit:
+            counters.rx_drop_oversize += 1
+            return
+        if vnet is not None and vnet.flags & F_NEEDS_CSUM:
+            completed = self._complete_checksum(frame, vnet)
+            if completed is None:
+                return
+            frame = completed
+        sums = verify_rx(frame, headers) if self._check_sums else _UNCHECKED
+        if self._coalescer is None:
+            self._deliver((frame,), length, frame, headers, sums, 1, 0, length)
+            return
+        # What is held outlives the wire's buffer.
+        kept = bytes(frame)
+        for packet in self._coalescer.add(
+            kept, headers, sums, _NO_OFFLOAD, now_us=self.now_ns // 1000, context=None
+        ):
+            self._deliver_packet(packet)
+
+    def _admit(self, frame: memoryview, frames: int) -> Headers | None:
+        """The headers of a frame that is for this port; what is not is counted as dropped."""
+        counters = self._counters
+        if not self.enabled or not self._host.bus_master:
+            counters.rx_drop_disabled += frames
+            return None
+        if len(frame) < ETHERNET_BYTES:
+            counters.rx_drop_runt += frames
+            return None
+        if not self._filters.admits(bytes(frame[:6])):
+            counters.rx_drop_filter += frames
+            return None
+        headers = parse(frame)
+        if headers.vlan_tci is not None and not self._filters.admits_vlan(headers.vlan_tci):
+            counters.rx_drop_filter += frames
+            return None
+        return headers
+
+    def _receive_super_frame(self, frame: memoryview, vnet: VnetFields) -> None:
+        """A frame that the sending host left to be cut: the same as its segments, joined."""
+        counters = self._counters
+        headers = parse(frame)
+        payload = headers.end - headers.payload
+        size = vnet.gso_size
+        count = -(-payload // size) if size and payload > 0 else 1
+        on_wire = len(frame) + (count - 1) * headers.payload
+        joinable = (
+            self.joins
+            and headers.protocol == PROTOCOL_TCP
+            and count <= self._coalescing[1]
+            and headers.end - headers.l3 <= self._coalescing[0]
+            and headers.payload + min(size, payload) <= self.max_frame + VLAN_BYTES
+        )
+        if joinable and self._coalescer is not None:
+            counters.rx_wire_frames += count
+            if self._admit(frame, count) is None:
+                return
+            sums = RxChecksum(headers.ip_version == 4, headers.ip_version == 4, True, True)
+            for packet in self._coalescer.add(
+                bytes(frame), headers, sums, _NO_OFFLOAD,
+                now_us=self.now_ns // 1000, context=None, alone=True,
+            ):  # fmt: skip
+                if packet.headers is headers:
+                    self._deliver(
+                        packet.parts, len(frame), frame, headers, sums, count, size, on_wire
+                    )
+                else:
+                    self._deliver_packet(packet)
+            return
+        try:
+            pieces = cut(frame, vnet.gso_type, size)
+        except VnetError:
+            counters.rx_wire_frames += 1
+            counters.rx_drop_oversize += 1
+            return
+        for parts in pieces:
+            self.receive(memoryview(b"".join(parts)), None)
+
+    def _complete_checksum(self, frame: memoryview, vnet: VnetFields) -> memoryview | None:
+        """The frame with the checksum that its sender left undone; None when that cannot be."""
+        whole = bytearray(frame)
+        try:
+            complete_checksum(whole, vnet.csum_start, vnet.csum_offset)
+        except VnetError:
+            self._counters.rx_drop_oversize += 1
+            return None
+        return memoryview(whole)
+
+    def _flush(self) -> None:
+        if self._coalescer is not None:
+            for packet in self._coalescer.flush():
+                self._deliver_packet(packet)
+
+    def _deliver_packet(self, packet: Packet[None]) -> None:
+        length = sum(map(len, packet.parts))
+        on_wire = length + (packet.segments - 1) * packet.headers.payload
+        self._deliver(
+            packet.parts, length, packet.parts[0], packet.headers, packet.checksum,
+            packet.segments, packet.segment_bytes, on_wire,
+        )  # fmt: skip
+
+    def _deliver(
+        self,
+        pieces: Sequence[Buffer],
+        length: int,
+        head: Buffer,
+        headers: Headers,
+        sums: RxChecksum,
+        segments: int,
+        segment_bytes: int,
+        on_wire: int,
+    ) -> None:
+        """Write a packet to the queue that it belongs to, and count it."""
+        queue, rss_hash, hash_type = self._steering.choose(head, headers)
+        counters = self._counters
+        flags = _SUM_FLAGS[sums]
+        version = headers.ip_version
+        if version:
+            flags |= _IPV4 if version == 4 else _IPV6
+            if headers.fragment:
+                flags |= _FRAGMENT
+            elif headers.l4_bytes:
+                if headers.protocol == PROTOCOL_TCP:
+                    flags |= _TCP
+                elif headers.protocol == PROTOCOL_UDP:
+                    flags |= _UDP
+        if segments > 1:
+            flags |= _COALESCED
+        tci = 0
+        if self._strip_vlan and headers.vlan_tci is not None and head[12:14] == _TPID:
+            tci = headers.vlan_tci
+            flags |= _VLAN_STRIPPED
+            first = memoryview(pieces[0])
+            pieces = (first[:12], first[16:], *pieces[1:])
+            length -= VLAN_BYTES
+        words = (
+            rss_hash << 32,
+            tci << 32 | segments << 48,
+            segment_bytes << 32 | hash_type << 48,
+            flags << _FLAGS_SHIFT,
+        )
+        if not self._queues[queue].deliver(pieces, length, segments, words):
+            return
+        counters.rx_frames += segments
+        counters.rx_packets += 1
+        counters.rx_bytes += on_wire
+        counters.rx_coalesced += segments - 1
+        if flags & _ANY_BAD:
+            counters.rx_checksum_bad += 1
+        if head[0] & 1:
+            if head[:6] == BROADCAST:
+                counters.rx_broadcast += segments
+            else:
+                counters.rx_multicast += segments
+
+
+def _sum_flags(sums: RxChecksum) -> int:
+    flags = RxFlags(0)
+    if sums.ip_present:
+        flags |= RxFlags.IP_CHECKSUM_OK if sums.ip_ok else RxFlags.IP_CHECKSUM_BAD
+    if sums.l4_present:
+        flags |= RxFlags.L4_CHECKSUM_OK if sums.l4_ok else RxFlags.L4_CHECKSUM_BAD
+    return int(flags)
+
+
+_SUM_FLAGS: Final = {
+    sums: _sum_flags(sums)
+    for sums in (RxChecksum(*bits) for bits in product((False, True), repeat=4))
+}

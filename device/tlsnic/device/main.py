@@ -1,0 +1,131 @@
+"""`tlsnic device`: serve one or more cards until stopped."""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from typing import Final
+
+from tlsnic.device import vfu
+from tlsnic.device.core import NicConfig
+from tlsnic.device.port import Port
+from tlsnic.device.server import Server
+from tlsnic.device.wire import WireError, open_wires
+from tlsnic.device.wire import spec as wire_spec
+
+DESCRIPTION: Final = "Serve the card on a vfio-user socket, for QEMU or the driver on the host."
+DEFAULT_MAC: Final = NicConfig().mac
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of `tlsnic device`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = DESCRIPTION
+    parser.epilog = wire_spec.__doc__
+    parser.add_argument(
+        "--socket",
+        action="append",
+        required=True,
+        metavar="PATH",
+        help="vfio-user socket; once per card",
+    )
+    parser.add_argument(
+        "--wire",
+        action="append",
+        metavar="WIRE",
+        help="what the card's port is plugged into; once per card (default: null)",
+    )
+    parser.add_argument(
+        "--mac",
+        action="append",
+        metavar="XX:XX:XX:XX:XX:XX",
+        help=f"address of the port; once per card (default: {DEFAULT_MAC.hex(':')}, then counting up)",
+    )
+    parser.add_argument(
+        "--link-mbps", type=int, default=10_000, help="link speed shown to the driver"
+    )
+    parser.add_argument(
+        "--ready-fd",
+        type=int,
+        metavar="FD",
+        help="write a line to this descriptor when the sockets are listening",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log clients coming and going")
+
+
+class UsageError(Exception):
+    """The options do not fit together, or a value cannot be used."""
+
+
+def parse_mac(text: str) -> bytes:
+    """A MAC address from its usual form.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        mac = bytes.fromhex(text.replace(":", "").replace("-", ""))
+        NicConfig(mac=mac)
+    except ValueError as error:
+        raise UsageError(f"--mac {text}: {error}") from None
+    return mac
+
+
+def configurations(arguments: argparse.Namespace) -> list[NicConfig]:
+    """One configuration per card.
+
+    Raises:
+        UsageError: see there.
+    """
+    count = len(arguments.socket)
+    for name in ("wire", "mac"):
+        given = getattr(arguments, name)
+        if given is not None and len(given) != count:
+            raise UsageError(f"--{name} is given {len(given)} times for {count} sockets")
+    if arguments.mac is None:
+        first = int.from_bytes(DEFAULT_MAC, "big")
+        macs = [(first + number).to_bytes(6, "big") for number in range(count)]
+    else:
+        macs = [parse_mac(text) for text in arguments.mac]
+    try:
+        return [NicConfig(mac=mac, link_mbps=arguments.link_mbps) for mac in macs]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serve until SIGINT or SIGTERM. Returns the exit status."""
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING,
+        format="tlsnic device: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        configs = configurations(arguments)
+        library = vfu.load_library()
+        with contextlib.ExitStack() as stack:
+            wires = open_wires(arguments.wire or ["null"] * len(configs))
+            for wire in wires:
+                stack.callback(wire.close)
+            ports = [
+                Port(path, wire, config, library=library)
+                for path, wire, config in zip(arguments.socket, wires, configs, strict=True)
+            ]
+            server = stack.enter_context(Server(ports))
+            server.install_signal_handlers()
+            _tell_ready(arguments.socket, arguments.ready_fd)
+            server.run()
+    except (UsageError, WireError, vfu.VfuError, vfu.VfuAbiError) as error:
+        print(f"tlsnic device: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _tell_ready(sockets: list[str], ready_fd: int | None) -> None:
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+        return
+    for path in sockets:
+        print(f"tlsnic device: listening on {path}", flush=True)

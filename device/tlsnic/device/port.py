@@ -1,0 +1,137 @@
+"""One port: a card, the vfio-user socket that the host reaches it by, and the wire it hangs on."""
+
+import logging
+from collections.abc import Collection
+from typing import Final
+
+from tlsnic.abi.enums import Diagnostic
+from tlsnic.device import vfu
+from tlsnic.device.core import Nic, NicConfig, ResetKind
+from tlsnic.device.core.diagnostics import Entry
+from tlsnic.device.pci import PciHost
+from tlsnic.device.wire import VnetHeader, Wire, WireEventKind
+
+MESSAGES_PER_TURN: Final = 256
+FRAMES_PER_TURN: Final = 64
+
+log = logging.getLogger("tlsnic.device")
+
+_RESETS: Final = {
+    vfu.Reset.DEVICE: ResetKind.DEVICE,
+    vfu.Reset.FUNCTION_LEVEL: ResetKind.FUNCTION,
+    vfu.Reset.LOST_CONNECTION: ResetKind.DISCONNECT,
+}
+SHARED_RAM_FIX: Final = (
+    "start QEMU with -object memory-backend-memfd,id=ram,size=SIZE,share=on "
+    "-machine memory-backend=ram"
+)
+
+
+class Port:
+    """Drives a `Nic` from a vfio-user context and a wire; the event loop calls `turn`."""
+
+    def __init__(
+        self,
+        socket_path: str,
+        wire: Wire,
+        config: NicConfig,
+        *,
+        library: vfu.Library | None = None,
+    ) -> None:
+        self.socket_path = socket_path
+        self.wire = wire
+        self.context = vfu.Context(socket_path, library=library)
+        try:
+            self.context.pci_init(revision=1)
+            self.host = PciHost(self.context)
+            self.nic = Nic(config, self.host, wire)
+            self.host.set_up(self.nic, self.nic.forget_views, self._reset)
+            self.context.realize()
+        except BaseException:
+            self.context.close()
+            raise
+        self._host_fd = self.context.fileno()
+        self._wire_fd = wire.fileno()
+        self._now_ns = 0
+        self._link_up = False
+        self.busy = False
+        self._closing = False
+        self.nic.observer = self._log_diagnostic
+        self._follow_wire()
+
+    def filenos(self) -> list[int]:
+        """Descriptors that are readable when `turn` has something to do."""
+        return [self._host_fd] if self._wire_fd is None else [self._host_fd, self._wire_fd]
+
+    def turn(self, now_ns: int, readable: Collection[int]) -> None:
+        """Do some of everything that is pending; sets `busy` when there is more to do at once."""
+        self._now_ns = now_ns
+        if self._host_fd in readable:
+            self._serve_host()
+        wire = self.wire
+        due = wire.next_deadline_ns()
+        if self._wire_fd in readable or (due is not None and due <= now_ns):
+            wire.receive(self._take, FRAMES_PER_TURN, now_ns)
+        if wire.events or wire.link_up != self._link_up:
+            self._follow_wire()
+        if self.nic.transmitter.blocked and not wire.wants_write:
+            self.nic.wire_writable(now_ns)
+        self.host.msix.poll()
+        self.busy = self.nic.poll(now_ns)
+
+    def next_deadline_ns(self) -> int | None:
+        """When `turn` has to be called even if nothing is readable; None: no need."""
+        deadlines = (self.nic.next_deadline_ns(), self.wire.next_deadline_ns())
+        return min((due for due in deadlines if due is not None), default=None)
+
+    def close(self) -> None:
+        """Disconnect the client, wipe the card, remove the socket, close the wire."""
+        self._closing = True
+        try:
+            self.context.close()
+        finally:
+            self.wire.close()
+
+    def _take(self, frame: memoryview, vnet: VnetHeader | None) -> None:
+        self.nic.receive(frame, vnet, self._now_ns)
+
+    def _serve_host(self) -> None:
+        try:
+            self.context.run(MESSAGES_PER_TURN)
+        except vfu.VfuDisconnected as gone:
+            log.info("%s: client gone: %s", self.socket_path, gone)
+        except vfu.VfuError as error:
+            log.error("%s: %s", self.socket_path, error)
+        region, self.host.ram_not_shared = self.host.ram_not_shared, None
+        if region is not None:
+            self.nic.report(Diagnostic.RAM_NOT_SHARED, region.iova)
+            log.error(
+                "%s: the client mapped RAM (%d MiB at %#x) without a shared file descriptor, and is "
+                "refused; fix: %s",
+                self.socket_path, region.size >> 20, region.iova, SHARED_RAM_FIX,
+            )  # fmt: skip
+            self.context.disconnect("guest RAM is not shared")
+
+    def _follow_wire(self) -> None:
+        wire = self.wire
+        while wire.events:
+            event = wire.events.popleft()
+            level = logging.WARNING if event.kind is WireEventKind.DIAGNOSTIC else logging.INFO
+            log.log(level, "%s: %s: %s", wire.name, event.name, event.detail)
+        self._link_up = wire.link_up
+        self.nic.set_link(self._link_up)
+
+    def _reset(self, kind: vfu.Reset) -> None:
+        self.nic.reset(_RESETS[kind])
+        if not self._closing:  # the configuration space is gone before the last reset
+            self.host.reset_function()
+
+    def _log_diagnostic(self, entry: Entry) -> None:
+        # The 1st, 2nd, 4th, 8th … of a kind: enough to see it, too few to flood.
+        count = self.nic.diagnostics.counts[entry.code]
+        if not count & (count - 1):
+            where = f"{entry.kind.name.lower()} queue {entry.queue}" if entry.kind else "device"
+            log.warning(
+                "%s: %s: %s %#x (%d so far)",
+                self.socket_path, where, entry.code.name, entry.operand, count,
+            )  # fmt: skip
