@@ -22,7 +22,10 @@ ARM = 1 << 31
 QUEUE_NAMES = (
     [("tx", n, reg.TX_QUEUE_RING_BASE + n * 0x40, n * 8) for n in range(16)]
     + [("rx", n, reg.RX_QUEUE_RING_BASE + n * 0x40, 0x400 + n * 8) for n in range(16)]
-    + [("admin", 0, reg.ADMIN_QUEUE_RING_BASE, 0x800), ("event", 0, reg.EVENT_QUEUE_RING_BASE, 0x808)]
+    + [
+        ("admin", 0, reg.ADMIN_QUEUE_RING_BASE, 0x800),
+        ("event", 0, reg.EVENT_QUEUE_RING_BASE, 0x808),
+    ]
 )
 ENTRY_BYTES = {"tx": (32, 16), "rx": (16, 32), "admin": (32, 32), "event": (0, 32)}
 
@@ -102,13 +105,18 @@ class FakeDevice:
 
     # Memory
 
+    def place(self, address, size):
+        at = address - IOVA
+        assert 0 <= at <= len(self.memory) - size, hex(address)
+        return at
+
     def read(self, address, size):
-        assert IOVA <= address and address + size <= IOVA + len(self.memory), hex(address)
-        return bytes(self.memory[address - IOVA : address - IOVA + size])
+        at = self.place(address, size)
+        return bytes(self.memory[at : at + size])
 
     def write(self, address, data):
-        assert IOVA <= address and address + len(data) <= IOVA + len(self.memory), hex(address)
-        self.memory[address - IOVA : address - IOVA + len(data)] = data
+        at = self.place(address, len(data))
+        self.memory[at : at + len(data)] = data
 
     # Registers
 
@@ -245,7 +253,8 @@ class FakeDevice:
             address = int.from_bytes(raw[8:16], "little")
             length = int.from_bytes(raw[16:20], "little")
             block = b"".join(
-                self.regs.get(reg.TX_PACKETS + n, 0).to_bytes(8, "little") for n in range(0, length, 8)
+                self.regs.get(reg.TX_PACKETS + n, 0).to_bytes(8, "little")
+                for n in range(0, length, 8)
             )
             self.write(address, block)
             answer = {"result0": length}
