@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -39,10 +40,17 @@ def project_root() -> Path:
     return root
 
 
-def launch_script(command: Sequence[str], env: Mapping[str, str]) -> str:
-    """The shell text that the guest's init runs: `command` with `env`, in the project's folder."""
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(env.items())]
-    return "\n".join([*exports, f"cd {GUEST_PROJECT}", f"exec {shlex.join(command)}", ""])
+def env_script(env: Mapping[str, str]) -> str:
+    """Shell text that exports `env`. Raises `UserError` for a name that no shell takes."""
+    for name in env:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise UserError(f"{name!r} is no name for an environment variable", "choose another")
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(env.items()))
+
+
+def command_script(command: Sequence[str]) -> str:
+    """Shell text that runs `command` in the project's folder."""
+    return f"cd {GUEST_PROJECT} && exec {shlex.join(command)}\n"
 
 
 def make(
@@ -70,8 +78,9 @@ def make(
             shutil.copytree(stage, tree, copy_function=_link_or_copy, symlinks=True)
         launch = tree / LAUNCH
         launch.mkdir()
+        (launch / "env").write_text(env_script(env or {}))
         if command is not None:
-            (launch / "command").write_text(launch_script(command, env or {}))
+            (launch / "command").write_text(command_script(command))
         _format(tree, image)
     except OSError as error:
         raise UserError(
