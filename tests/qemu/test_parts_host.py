@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tlsnic.qemu import parts
 from tlsnic.qemu.parts import PartError, _host
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._host import Tool
@@ -104,3 +105,30 @@ def test_sudo_is_used_only_where_it_asks_nothing_without_a_terminal(
     monkeypatch.setattr("sys.stdin", StringIO())
     program(programs, "sudo", f"exit {status}")
     assert _host._privilege() == expected
+
+
+def test_host_is_prepared_for_all_missing_parts_in_one_installation(
+    tmp_path: Path, programs: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(parts._qemu, "machines", lambda: None)
+    monkeypatch.setattr(_host, "missing", lambda tools: [tool.package for tool in tools])
+    monkeypatch.setattr(_host, "_privilege", lambda: None)
+    for name in ("LIBVFIO_USER", "QEMU", "KERNEL", "INITRD", "IMAGE"):
+        monkeypatch.delenv(f"TLSNIC_{name}", raising=False)
+    with pytest.raises(PartError) as caught:
+        parts.prepare_host(console)
+    for package in ("gcc", "libjson-c-dev", "e2fsprogs", "iperf3"):
+        assert caught.value.fix.split().count(package) == 1
+
+
+def test_tools_that_only_tests_need_are_told_and_stop_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_to_make", list)
+    monkeypatch.setattr(_host, "missing", lambda tools: [tool.package for tool in tools])
+    monkeypatch.setattr(_host, "_privilege", lambda: None)
+    stream = StringIO()
+    parts.prepare_host(Console(stream))
+    assert "iperf3" in stream.getvalue()
+    assert "some tests will skip" in stream.getvalue()

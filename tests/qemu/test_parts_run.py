@@ -36,6 +36,17 @@ def test_exception_in_the_watcher_ends_the_program() -> None:
         run(_ENDLESS, on_line=refuse)
 
 
+def test_unbroken_program_is_let_finish_when_interrupted(tmp_path: Path) -> None:
+    def refuse(line: str) -> None:
+        (tmp_path / "go").touch()
+        raise KeyboardInterrupt
+
+    script = f"echo up; while ! [ -e go ]; do :; done; echo more; echo done > {tmp_path}/done"
+    with pytest.raises(KeyboardInterrupt):
+        run(["sh", "-c", script], cwd=tmp_path, on_line=refuse, unbroken=True)
+    assert (tmp_path / "done").read_text() == "done\n"
+
+
 def test_stop_all_ends_programs_of_other_threads_and_starts_none() -> None:
     up = threading.Event()
     errors: list[BaseException] = []
@@ -75,6 +86,7 @@ def test_one_part_that_fails_stops_the_others_and_is_the_one_reported(
     monkeypatch.setattr(parts, "guest", endless)
     monkeypatch.setattr(parts, "qemu", fails)
     monkeypatch.setattr(parts, "libvfio_user_path", lambda console: Path("/lib"))
+    monkeypatch.setattr(parts, "prepare_host", lambda console: None)
     with pytest.raises(PartError, match="no such mirror"):
         parts.all_parts(Console(StringIO()))
     assert run(["echo", "usable"]) == "usable\n"

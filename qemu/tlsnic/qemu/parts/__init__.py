@@ -36,6 +36,7 @@ __all__ = [
     "guest",
     "libvfio_user_path",
     "missing_host_packages",
+    "prepare_host",
     "qemu",
 ]
 
@@ -110,9 +111,40 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     return found
 
 
+def _to_make() -> list[Recipe]:
+    """The recipes that `all_parts` will have to follow."""
+    root = cache_root()
+    archive = _archive(root)
+    wanted = []
+    if _libvfio.own() is None:
+        wanted.append(_libvfio.recipe(archive))
+    if _qemu.own() is None and _qemu.machines() is None:
+        wanted.append(_qemu.recipe(archive))
+    if _guest.own_kernel() is None or _guest.own_image() is None:
+        wanted.append(_guest.recipe(archive))
+    return [recipe for recipe in wanted if problem(recipe, root) is not None]
+
+
+def prepare_host(console: Console | None = None) -> None:
+    """Install, in one go, what the host lacks for making the parts and for tests with traffic.
+
+    Raises PartError for what the parts need; of what only tests need, the absence is told.
+    """
+    shown = console or Console()
+    needed = tuple(dict.fromkeys(tool for recipe in _to_make() for tool in recipe.tools))
+    needed_missing = _host.missing(needed)
+    try:
+        _host.ensure((*needed, *_host.TRAFFIC), shown)
+    except PartError as error:
+        if needed_missing:
+            raise
+        shown.note("host", f"{error.message}, so some tests will skip; {error.fix}")
+
+
 def all_parts(console: Console | None = None) -> Parts:
     """Every part, independent ones at the same time. Ends all of them when one fails."""
     shown = console or Console()
+    prepare_host(shown)
     work: tuple[Callable[[Console], object], ...] = (guest, qemu, libvfio_user_path)
     with ThreadPoolExecutor(len(work), thread_name_prefix="part") as pool:
         futures = [pool.submit(make, shown) for make in work]

@@ -7,9 +7,7 @@ import sys
 import time
 from types import FrameType
 
-from tlsnic.qemu.parts import Console, PartError, all_parts, missing_host_packages
-from tlsnic.qemu.parts._host import TRAFFIC, install_command
-from tlsnic.qemu.parts._host import ensure as ensure_host
+from tlsnic.qemu.parts import Console, PartError, all_parts
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -22,7 +20,6 @@ def main() -> int:
     console = Console()
     started_s = time.monotonic()
     try:
-        _traffic_tools(console)
         parts = all_parts(console)
     except PartError as error:
         print(f"problem: {error.message}\n    fix: {error.fix}", file=sys.stderr)
@@ -37,15 +34,6 @@ def main() -> int:
     print(f"image         {parts.guest.image}")
     print(f"all parts are there after {time.monotonic() - started_s:.1f} s")
     return 0
-
-
-def _traffic_tools(console: Console) -> None:
-    """iperf3 and the like serve some tests only: their absence is told, and stops nothing."""
-    try:
-        ensure_host(TRAFFIC, console)
-    except PartError as error:
-        missing = missing_host_packages()
-        console.note("host", f"{error.message} ({install_command(missing)}); some tests will skip")
 
 
 if __name__ == "__main__":

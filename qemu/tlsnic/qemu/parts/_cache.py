@@ -21,8 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlsnic.qemu.parts import _host
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError, explain
+from tlsnic.qemu.parts._host import Tool
 from tlsnic.qemu.parts._run import CommandError, check_stopped
 
 MANIFEST = "manifest.json"
@@ -46,6 +48,7 @@ class Recipe:
     steps); its hash is part of the directory's name, so that a changed recipe never meets an
     old result. `outputs` are the important files, as glob patterns relative to the part.
     `build` fills the given directory and returns notes for the manifest (versions and the like).
+    `tools` are what the host must have for it.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Recipe:
     outputs: tuple[str, ...]
     build: Callable[[Path, Console], Mapping[str, str]] = field(compare=False)
     needs_mib: int = 0
+    tools: tuple[Tool, ...] = ()
 
     def hash(self) -> str:
         """Twelve hexadecimal digits that identify the recipe."""
@@ -138,6 +142,7 @@ def _ensure_locked(recipe: Recipe, root: Path, console: Console) -> Path:
     temporary = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
+        _host.ensure(recipe.tools, console)
         build_notes = dict(recipe.build(temporary, console))
         _write_manifest(recipe, temporary, build_notes)
         temporary.rename(final)

@@ -101,6 +101,7 @@ def recipe(archive: Archive) -> Recipe:
         outputs=("vmlinuz", "initrd", "root.img", f"python/usr/bin/{_PYTHON}"),
         build=build,
         needs_mib=1200,
+        tools=_host.PACKAGES,
     )
 
 
@@ -164,7 +165,6 @@ def own_image() -> Path | None:
 
 
 def _build(archive: Archive, into: Path, console: Console) -> Mapping[str, str]:
-    _host.ensure(_host.PACKAGES, console)
     debs, tree = into / "debs", into / "tree"
     # The kernel alone: what it depends on serves only to install it (initramfs-tools, …).
     kernels = archive.depends(NAME, _KERNEL_PACKAGE, console)

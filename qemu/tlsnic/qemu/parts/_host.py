@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,10 @@ class Tool:
         return any(Path(file).exists() for file in self.files)
 
 
-_MULTIARCH = "/usr/lib/x86_64-linux-gnu"
+# apt allows one at a time; the second thread finds everything installed.
+_one_at_a_time = threading.Lock()
 COMPILING = (
+    Tool("xz-utils", command="xz"),
     Tool("gcc", command="gcc"),
     Tool("libc6-dev", files=("/usr/include/stdio.h",)),
     Tool("pkg-config", command="pkg-config"),
@@ -52,7 +55,6 @@ PACKAGES = (
             "/usr/share/keyrings/debian-archive-keyring.pgp",
         ),
     ),
-    Tool("xz-utils", command="xz"),
     Tool("e2fsprogs", command="mke2fs"),
 )
 TRAFFIC = (
@@ -80,9 +82,13 @@ def ensure(tools: Sequence[Tool], console: Console) -> None:
     sudo is used when it asks for no password, or when there is a terminal to ask on. Raises
     PartError naming the exact command when neither root nor sudo can be had.
     """
-    packages = missing(tools)
-    if not packages:
-        return
+    with _one_at_a_time:
+        packages = missing(tools)
+        if packages:
+            _install(packages, tools, console)
+
+
+def _install(packages: list[str], tools: Sequence[Tool], console: Console) -> None:
     fix = f"run: {install_command(packages)}"
     if shutil.which("apt-get") is None:
         raise PartError(
@@ -96,12 +102,12 @@ def ensure(tools: Sequence[Tool], console: Console) -> None:
     command = [*prefix, "apt-get", "install", "-y", "--no-install-recommends", *packages]
     with console.step("host", f"installing {' '.join(packages)}"):
         try:
-            run(command, env=environment)
+            run(command, env=environment, unbroken=True)
         except CommandError:
             # Fresh machines have no package lists, or lists older than their mirror.
             try:
                 run([*prefix, "apt-get", "update"], env=environment)
-                run(command, env=environment)
+                run(command, env=environment, unbroken=True)
             except CommandError as error:
                 raise PartError(
                     f"{' '.join(packages)} cannot be installed: {error.telling_line()}", fix

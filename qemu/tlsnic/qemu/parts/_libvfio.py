@@ -37,6 +37,7 @@ def recipe(archive: Archive) -> Recipe:
         outputs=(f"lib/{_FILE}",),
         build=build,
         needs_mib=300,
+        tools=(*_host.PACKAGES, *_host.COMPILING),
     )
 
 
@@ -61,7 +62,6 @@ def check(path: Path) -> Path:
 
 
 def _build(archive: Archive, into: Path, console: Console) -> Mapping[str, str]:
-    _host.ensure((*_host.PACKAGES, *_host.COMPILING), console)
     work = into / "work"
     files = archive.source(NAME, "qemu", work, console)
     tarball = next(path for path in files if ".orig.tar." in path.name)

@@ -57,7 +57,6 @@ def recipe(archive: Archive) -> Recipe:
     """How the private QEMU is made, with packages from `archive`."""
 
     def build(into: Path, console: Console) -> Mapping[str, str]:
-        _host.ensure(_host.PACKAGES, console)
         debs = into / "debs"
         files = archive.fetch(NAME, ["qemu-system-x86"], debs, console, release=BACKPORTS)
         version = package_version(files, "qemu-system-x86")
@@ -78,6 +77,7 @@ def recipe(archive: Archive) -> Recipe:
         ),
         build=build,
         needs_mib=500,
+        tools=_host.PACKAGES,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _TELLING = re.compile(r"^(E:|error|fatal|.*\berror:)", re.I)
+
+_GRACE_S = 10.0
 
 
 class CommandError(Exception):
@@ -44,7 +45,7 @@ class _Running:
         self._stopped = False
 
     def start(
-        self, argv: Sequence[str], cwd: Path | None, env: Mapping[str, str]
+        self, argv: Sequence[str], cwd: Path | None, env: Mapping[str, str], unbroken: bool
     ) -> subprocess.Popen[str]:
         with self._lock:
             if self._stopped:
@@ -58,8 +59,11 @@ class _Running:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                # Out of the terminal's foreground group, Ctrl-C does not reach it.
+                process_group=0 if unbroken else None,
             )
-            self._processes.add(process)
+            if not unbroken:
+                self._processes.add(process)
             return process
 
     def ended(self, process: subprocess.Popen[str]) -> None:
@@ -96,35 +100,54 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     on_line: Callable[[str], None] | None = None,
+    unbroken: bool = False,
 ) -> str:
     """Run a program to its end and return its output (both streams, in order).
 
     `env` is added to this process's environment; messages are asked for in English.
-    `on_line` sees each line as it comes. Raises CommandError for a status other than 0, OSError
-    when the program cannot be started, StoppedError when `stop_all` was called.
+    `on_line` sees each line as it comes. An `unbroken` program is let finish when this process is
+    interrupted, as half an installation is worse than a late end.
+
+    Raises CommandError for a status other than 0, OSError when the program cannot be started,
+    StoppedError when `stop_all` was called.
     """
     words = [str(word) for word in argv]
-    process = _running.start(words, cwd, {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})})
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
+    process = _running.start(words, cwd, environment, unbroken)
     lines: list[str] = []
-    assert process.stdout is not None
     try:
-        with process.stdout:
-            for line in process.stdout:
-                lines.append(line)
-                if on_line is not None:
-                    on_line(line)
+        _follow(process, lines, on_line)
         status = process.wait()
     except BaseException:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        if unbroken:
+            _follow(process, lines, None)
+        else:
+            _end(process)
         raise
     finally:
         _running.ended(process)
+        if process.stdout is not None:
+            process.stdout.close()
+        process.wait()
     if status:
         check_stopped()
         raise CommandError(words, status, "".join(lines))
     return "".join(lines)
+
+
+def _follow(
+    process: subprocess.Popen[str], lines: list[str], on_line: Callable[[str], None] | None
+) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if on_line is not None:
+            on_line(line)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
