@@ -2,16 +2,20 @@
 
 import array
 import contextlib
+import mmap
 import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tlsnic.driver.bus import vfio_abi
 from tlsnic.driver.bus import vfio_user_wire as wire
+from tlsnic.driver.bus.hugepages import HUGE_BYTES
+from tlsnic.driver.bus.sysfs import Sysfs
 from tlsnic.driver.bus.vfio_user_client import Connection
 
 
@@ -252,3 +256,108 @@ def server(tmp_path) -> Iterator[FakeServer]:
     fake = FakeServer(str(tmp_path / "s"))
     yield fake
     fake.stop()
+
+
+class SimulatedSysfs(Sysfs):
+    """One PCI function in a directory tree, and what the kernel does when its files are written."""
+
+    ADDRESS = "0000:00:05.0"
+    BAR0_BYTES = 8192
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(str(root / "sys"), str(root / "dev"))
+        self.writes: list[tuple[str, str]] = []
+        self.modules: list[str] = []
+        self.available = {"e1000e", "uio_pci_generic", "vfio-pci"}
+        self.accepting = {"e1000e", "uio_pci_generic", "vfio-pci"}
+        self.bus = root / "sys/bus/pci"
+        self.function = self.bus / "devices" / self.ADDRESS
+        self.function.mkdir(parents=True)
+        (self.bus / "drivers").mkdir()
+        for name, text in {
+            "vendor": "0x1234\n",
+            "device": "0x5678\n",
+            "driver_override": "(null)\n",
+            "reset": "",
+            "resource": f"0x00000000f0000000 0x{0xF0000000 + self.BAR0_BYTES - 1:016x} 0x000000000014220c\n"
+            "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
+            "0x000000000000c000 0x000000000000c01f 0x0000000000040101\n" + "0x0 0x0 0x0\n" * 10,
+        }.items():
+            (self.function / name).write_text(text)
+        (self.bus / "drivers_probe").touch()
+        config = bytearray(256)
+        struct.pack_into("<HHH", config, 0, 0x1234, 0x5678, 0x0003)
+        (self.function / "config").write_bytes(config)
+        (self.function / "resource0").write_bytes(bytes(self.BAR0_BYTES))
+        (self.function / "resource2").write_bytes(bytes(32))
+        (root / "dev/vfio").mkdir(parents=True)
+        os.mkfifo(root / "dev/uio0")
+        event = root / "sys/class/uio/uio0"
+        event.mkdir(parents=True)
+        (event / "event").write_text("7\n")
+        self.huge = root / "sys/kernel/mm/hugepages/hugepages-2048kB"
+        self.huge.mkdir(parents=True)
+        (self.huge / "nr_hugepages").write_text("64\n")
+        (self.huge / "free_hugepages").write_text("64\n")
+        self.load_module("e1000e")
+        self._bind("e1000e")
+
+    def load_module(self, name: str) -> None:
+        self.modules.append(name)
+        if name in self.available:
+            (self.bus / "drivers" / name).mkdir(exist_ok=True)
+
+    def driver(self) -> str:
+        link = self.function / "driver"
+        return os.path.basename(os.readlink(link)) if link.is_symlink() else ""
+
+    def command(self) -> int:
+        return struct.unpack_from("<H", (self.function / "config").read_bytes(), 4)[0]
+
+    def _bind(self, driver: str) -> None:
+        if driver in self.accepting and (self.bus / "drivers" / driver).is_dir():
+            (self.function / "driver").symlink_to(self.bus / "drivers" / driver)
+            if driver == "uio_pci_generic":
+                (self.function / "uio/uio0").mkdir(parents=True, exist_ok=True)
+
+    def write(self, path: str, text: str) -> None:
+        path = path.replace("/driver/unbind", "/unbind")
+        self.writes.append((os.path.basename(path), text))
+        if path.endswith("/unbind"):
+            (self.function / "driver").unlink()
+        elif path.endswith("/driver_override"):
+            (self.function / "driver_override").write_text(text.strip() or "(null)")
+        elif path.endswith("/drivers_probe"):
+            override = (self.function / "driver_override").read_text().strip()
+            self._bind("e1000e" if override == "(null)" else override)
+        else:
+            super().write(path, text)
+
+
+@pytest.fixture
+def sysfs(tmp_path) -> SimulatedSysfs:
+    return SimulatedSysfs(tmp_path)
+
+
+class FakeArena:
+    """Ordinary memory in the place of huge pages; `PHYSICAL` is where its pages claim to be."""
+
+    PHYSICAL = (0x1_4000_0000, 0x1_4020_0000, 0x0_8000_0000, 0x1_0000_0000)
+
+    def __init__(self, pages: int) -> None:
+        self.size_bytes = pages * HUGE_BYTES
+        self.memory = mmap.mmap(-1, self.size_bytes)
+        self.address = 0x7F00_0000_0000
+
+    def physical_addresses(self) -> list[int]:
+        return [self.PHYSICAL[n % 4] for n in range(self.size_bytes // HUGE_BYTES)]
+
+    def close(self) -> None:
+        self.memory.close()
+
+
+@pytest.fixture
+def fake_huge_pages(monkeypatch) -> type[FakeArena]:
+    monkeypatch.setattr("tlsnic.driver.bus.uio.HugeArena", FakeArena)
+    monkeypatch.setattr("tlsnic.driver.bus.vfio.HugeArena", FakeArena)
+    return FakeArena
