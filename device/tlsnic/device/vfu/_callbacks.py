@@ -50,14 +50,15 @@ class Callbacks:
 
     def failed(self, exception: BaseException, where: str) -> None:
         """Record an exception that left the handler called `where`."""
-        log.error("%s failed", where, exc_info=exception)
-        if self._on_error is not None:
-            try:
+        try:
+            log.error("%s failed", where, exc_info=exception)
+            if self._on_error is not None:
                 self._on_error(exception, where)
                 return
-            except BaseException as error:
+        except BaseException as error:  # of the hook, or of a log handler
+            if error is not exception:
                 error.__context__ = exception
-                exception = error
+            exception = error
         if self.failure is None:
             self.failure = exception
 

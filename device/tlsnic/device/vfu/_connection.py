@@ -288,6 +288,8 @@ class Connection:
                 self._set_partial(True)
             elif self._timer.fired:
                 self.drop(f"a message stayed incomplete for {self._stall_timeout_s:g} s")
+                return False
+            self._epoll.poll(0)  # takes note of the edge, or `fileno` would stay readable
             return False
 
     def _set_partial(self, partial: bool) -> None:

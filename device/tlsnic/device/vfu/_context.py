@@ -241,6 +241,7 @@ class Context:
         are none; accesses there reach no handler. Raises ValueError for what would break clients.
         """
         context = self._set_up()
+        region = Region(region)
         bar = region <= Region.BAR5
         if region is Region.CONFIG:
             size = len(self._require_config())

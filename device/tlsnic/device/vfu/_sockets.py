@@ -17,6 +17,7 @@ from pathlib import Path
 from tlsnic.device.vfu._errors import VfuError
 
 _MAX_PATH_BYTES = 107
+_BACKLOG = 16
 _SO_RCVLOWAT_ALL = 0x7FFFFFFF
 _TIMEVAL = struct.Struct("@ll")
 _CLOCK_MONOTONIC = 1
@@ -42,7 +43,7 @@ class Listener:
             self.socket.setblocking(False)
             self.socket.bind(path)
             status = os.stat(path)
-            self.socket.listen(1)
+            self.socket.listen(_BACKLOG)
         except OSError as error:
             self.socket.close()
             raise VfuError(error.errno or errno.EIO, f"cannot listen on {path}") from None
