@@ -180,6 +180,8 @@ def test_a_segment_that_does_not_continue_sends_the_held_one_off(name: str) -> N
         (timestamps(5), [*timestamps(5)[:2], ("SAckOK", b""), ("NOP", None)], False),
         ([("SAck", (1, 2)), *timestamps(5)], [("SAck", (1, 2)), *timestamps(6)], True),
         ([("SAck", (1, 2)), *timestamps(5)], [("SAck", (1, 3)), *timestamps(6)], False),
+        ([*timestamps(5), ("SAck", (1, 2))], [*timestamps(6), ("SAck", (1, 2))], True),
+        ([*timestamps(5), ("SAck", (1, 2))], [*timestamps(6), ("SAck", (1, 3))], False),
     ],
 )
 def test_options_keep_their_layout_and_time_goes_forward(
@@ -262,6 +264,15 @@ def test_psh_or_a_shorter_segment_ends_the_packet() -> None:
     assert bench.add(frame_of(200, 99)) == [(2, 3)]
     assert bench.add(frame_of(299, 100)) == []
     assert bench.add(frame_of(399, 100, flags="PA")) == [(4, 5)]
+
+
+@pytest.mark.parametrize("before_wrap", [50, 100, 150, 200, 300, 301])
+def test_sequence_numbers_wrap_anywhere_in_the_packet(before_wrap: int) -> None:
+    bench = Bench()
+    for number in range(4):
+        seq = (2**32 - before_wrap + number * 100) % 2**32
+        assert bench.add(frame_of(seq, 100)) == []
+    assert bench.flush() == [(1, 2, 3, 4)]
 
 
 def test_limits_end_the_packet() -> None:

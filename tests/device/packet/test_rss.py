@@ -12,7 +12,7 @@ from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Packet
 
 from tlsnic.device.packet.headers import parse
-from tlsnic.device.packet.rss import HashType, Rss, Toeplitz, hash_input
+from tlsnic.device.packet.rss import HashType, Rss, Toeplitz
 
 KEY = bytes.fromhex(
     "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
@@ -111,7 +111,7 @@ def test_input_per_enabled_type(
     packet: Packet, enabled: HashType, kind: HashType, with_ports: bool
 ) -> None:
     frame = ether(packet)
-    got, data = hash_input(frame, parse(frame), enabled)
+    got, data = Rss(KEY, enabled, [0]).hash_input(frame, parse(frame))
     assert got is kind
     if kind is HashType.NONE:
         addresses = b""

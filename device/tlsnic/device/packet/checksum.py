@@ -81,10 +81,16 @@ def fill_ipv4(head: bytearray | memoryview, headers: Headers) -> None:
     _LITTLE.pack_into(head, l3 + 10, -int.from_bytes(head[l3:l4], "little") % 65535)
 
 
-def fill_l4(head: bytearray | memoryview, headers: Headers, rest: Sequence[Buffer] = ()) -> bool:
+def fill_l4(
+    head: bytearray | memoryview,
+    headers: Headers,
+    rest: Sequence[Buffer] = (),
+    l4_bytes: int | None = None,
+) -> bool:
     """Writes the TCP or UDP checksum of the frame that is `head` followed by the parts `rest`.
 
-    `head` reaches at least to the payload. Bytes behind the layer 4 length (padding) do not count.
+    `head` reaches at least to the payload. Bytes behind the layer 4 length (padding) do not count;
+    `l4_bytes` replaces that of `headers`.
     False, and nothing is written, without a TCP or UDP header. ValueError: the frame is shorter
     than its headers say.
     """
@@ -92,13 +98,14 @@ def fill_l4(head: bytearray | memoryview, headers: Headers, rest: Sequence[Buffe
     if not field:
         return False
     _LITTLE.pack_into(head, field, 0)
-    total = pseudo_header_sum(head, headers)
+    length = headers.l4_bytes if l4_bytes is None else l4_bytes
+    total = pseudo_header_sum(head, headers, length)
     if not rest:
-        data: Buffer = head[headers.l4 : headers.l4 + headers.l4_bytes]
-        missing = headers.l4_bytes - len(data)
+        data: Buffer = head[headers.l4 : headers.l4 + length]
+        missing = length - len(data)
         total += word_sum(data)
     else:
-        parts, missing = _cut((head[headers.l4 :], *rest), headers.l4_bytes)
+        parts, missing = _cut((head[headers.l4 :], *rest), length)
         total += parts_sum(parts)
     if missing:
         raise ValueError(f"frame ends {missing} bytes before its layer 4 length")

@@ -31,7 +31,6 @@ from tlsnic.device.packet.headers import (
 
 MAX_IP_BYTES: Final = 65535
 _U16: Final = Struct("!H")
-_ALIGNED_TIMESTAMP: Final = b"\x01\x01\x08\x0a"  # RFC 7323, appendix A
 _OPTION_END, _OPTION_NOP, _OPTION_TIMESTAMP = 0, 1, 8
 
 ContextT = TypeVar("ContextT")
@@ -43,12 +42,16 @@ _FlowKey = tuple[int | None, bytes]  # VLAN TCI, flow_key()
 class State(enum.Enum):
     """State of a flow."""
 
+    __hash__ = object.__hash__  # by identity: Enum's own is a Python call per look-up
+
     IDLE = "nothing held"
     HELD = "a packet is held and may grow"
 
 
 class Event(enum.Enum):
     """What an arriving packet is to its flow; RELEASE is a timeout, eviction or flush."""
+
+    __hash__ = object.__hash__
 
     OTHER = "cannot be joined to anything"
     FIRST = "does not continue the held packet; more may be joined to it"
@@ -103,16 +106,16 @@ class _Held(Generic[ContextT]):
     """A held packet: its first segment, what followed, and the state of its newest one."""
 
     __slots__ = (
-        "contexts", "deadline_us", "fixed", "frame", "headers", "ip_bytes", "last", "last_frame",
-        "last_options", "next_seq", "packet", "payloads", "segment_bytes",
+        "contexts", "deadline_us", "fixed", "ip_bytes", "last", "newest", "next_seq", "options",
+        "packet", "payloads", "segment_bytes", "timestamp_at",
     )  # fmt: skip
 
     def __init__(self, packet: Packet[ContextT], deadline_us: int) -> None:
         frame, headers = packet.parts[0], packet.headers
         self.packet = packet
-        self.headers = self.last = headers
-        self.frame = self.last_frame = frame
-        self.last_options = bytes(frame[headers.l4 + 20 : headers.payload])
+        self.last, self.newest = headers, frame
+        self.options = bytes(frame[headers.l4 + 20 : headers.payload])
+        self.timestamp_at = _timestamp_offset(self.options)
         self.payloads: list[Buffer] = [memoryview(frame)[headers.payload : headers.end]]
         self.contexts = [*packet.contexts]
         self.segment_bytes = headers.end - headers.payload
@@ -128,18 +131,18 @@ class _Held(Generic[ContextT]):
         self.contexts.append(packet.contexts[0])
         self.ip_bytes += size
         self.next_seq = self.next_seq + size & 0xFFFFFFFF
-        self.last, self.last_frame = headers, frame
-        self.last_options = bytes(frame[headers.l4 + 20 : headers.payload])
+        self.last, self.newest = headers, frame
+        self.options = bytes(frame[headers.l4 + 20 : headers.payload])
 
     def result(self) -> Packet[ContextT]:
         if len(self.payloads) == 1:
             return self.packet
-        first, last, newest = self.headers, self.last, self.last_frame
+        first, last, newest = self.packet.headers, self.last, self.newest
         l3, l4 = first.l3, first.l4
-        head = bytearray(self.frame[: first.payload])
+        head = bytearray(self.packet.parts[0][: first.payload])
         head[l4 + 8 : l4 + 12] = newest[l4 + 8 : l4 + 12]  # acknowledgement number
         head[l4 + 13 : l4 + 16] = newest[l4 + 13 : l4 + 16]  # flags (PSH, if any) and window
-        head[l4 + 20 :] = self.last_options
+        head[l4 + 20 :] = self.options
         headers = first._replace(
             end=l3 + self.ip_bytes,
             l4_bytes=l3 + self.ip_bytes - l4,
@@ -303,11 +306,14 @@ class Coalescer(Generic[ContextT]):
         ):
             return False
         options = bytes(frame[headers.l4 + 20 : headers.payload])
-        if options == held.last_options:
+        before, at = held.options, held.timestamp_at
+        if options == before:
             return True
-        layout, timestamp = _without_timestamp(options)
-        last_layout, last_timestamp = _without_timestamp(held.last_options)
-        return layout == last_layout and not timestamp - last_timestamp & 0x80000000
+        if not at or options[:at] != before[:at] or options[at + 8 :] != before[at + 8 :]:
+            return False
+        advance = int.from_bytes(options[at : at + 4], "big")
+        advance -= int.from_bytes(before[at : at + 4], "big")
+        return not advance & 0x80000000
 
 
 def _fixed_fields(frame: Buffer, headers: Headers) -> tuple[bytes, bytes, int]:
@@ -322,26 +328,17 @@ def _fixed_fields(frame: Buffer, headers: Headers) -> tuple[bytes, bytes, int]:
     return bytes(frame[: l3 + 4]), bytes(frame[l3 + 7 : l3 + 8]), frame[headers.l4 + 12]
 
 
-def _without_timestamp(options: bytes) -> tuple[bytes, int]:
-    """TCP options with the timestamp's two values blanked, and the sender's one (0 without any).
-
-    Malformed options are returned as they are: they are then equal to equal ones only.
-    """
+def _timestamp_offset(options: bytes) -> int:
+    """Where the two values of the timestamp option are (RFC 7323), 0 without a well-formed one."""
     at = 0
-    if options[:4] != _ALIGNED_TIMESTAMP:
-        while at < len(options) and options[at] != _OPTION_TIMESTAMP:
-            if options[at] == _OPTION_END:
-                return options, 0
-            if options[at] == _OPTION_NOP:
-                at += 1
-                continue
-            length = options[at + 1] if at + 1 < len(options) else 0
-            if length < 2:
-                return options, 0
-            at += length
-    else:
-        at = 2
-    if at + 10 > len(options) or options[at + 1] != 10:
-        return options, 0
-    value = int.from_bytes(options[at + 2 : at + 6], "big")
-    return options[: at + 2] + bytes(8) + options[at + 10 :], value
+    while at < len(options) and options[at] != _OPTION_END:
+        if options[at] == _OPTION_NOP:
+            at += 1
+            continue
+        length = options[at + 1] if at + 1 < len(options) else 0
+        if options[at] == _OPTION_TIMESTAMP and length == 10 and at + length <= len(options):
+            return at + 2
+        if length < 2:
+            break
+        at += length
+    return 0

@@ -10,7 +10,14 @@ import enum
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from tlsnic.device.packet.headers import PROTOCOL_TCP, PROTOCOL_UDP, Buffer, Headers, flow_key
+from tlsnic.device.packet.headers import (
+    NO_PROTOCOL,
+    PROTOCOL_TCP,
+    PROTOCOL_UDP,
+    Buffer,
+    Headers,
+    flow_key,
+)
 
 KEY_BYTES: Final = 40
 _MAX_INPUT_BYTES: Final = KEY_BYTES - 4
@@ -60,29 +67,6 @@ def _byte_table(key_bits: int, position: int) -> list[int]:
     return table
 
 
-def hash_input(frame: Buffer, headers: Headers, enabled: HashType) -> tuple[HashType, bytes]:
-    """The most specific enabled type that fits the packet, and its input; (NONE, b"") if none does.
-
-    With layer 4 types: addresses and ports; fragments, malformed layer 4 headers and other
-    protocols have addresses only. IPv6 extension headers are skipped over.
-    """
-    if headers.ip_version == 4:
-        by_address, tcp, udp = HashType.IPV4, HashType.TCP_IPV4, HashType.UDP_IPV4
-    elif headers.ip_version == 6:
-        by_address, tcp, udp = HashType.IPV6, HashType.TCP_IPV6, HashType.UDP_IPV6
-    else:
-        return HashType.NONE, b""
-    if headers.l4_bytes:
-        if headers.protocol == PROTOCOL_TCP and enabled & tcp:
-            return tcp, flow_key(frame, headers)
-        if headers.protocol == PROTOCOL_UDP and enabled & udp:
-            return udp, flow_key(frame, headers)
-    if enabled & by_address:
-        key = flow_key(frame, headers)
-        return by_address, key[:8] if headers.ip_version == 4 else key[:32]
-    return HashType.NONE, b""
-
-
 class Selection(NamedTuple):
     """Where a packet goes."""
 
@@ -103,15 +87,43 @@ class Rss:
         if not table or len(table) & (len(table) - 1):
             raise ValueError(f"indirection table length {len(table)} is not a power of two")
         self._toeplitz = Toeplitz(key)
-        self._enabled = enabled
+        self._types = _types(enabled)
         self._table = tuple(table)
         self._mask = len(table) - 1
         self._default_queue = default_queue
 
+    def hash_input(self, frame: Buffer, headers: Headers) -> tuple[HashType, bytes]:
+        """The most specific enabled type that fits a packet and its input; (NONE, b"") if none.
+
+        Types with TCP and UDP take addresses and ports; fragments, malformed layer 4 headers and
+        other protocols have addresses only. IPv6 extension headers are skipped over.
+        """
+        protocol = headers.protocol if headers.l4_bytes else NO_PROTOCOL
+        hash_type, length = self._types.get((headers.ip_version, protocol), _NOT_HASHED)
+        return hash_type, flow_key(frame, headers)[:length] if length else b""
+
     def select(self, frame: Buffer, headers: Headers) -> Selection:
         """The queue of a packet: the table's entry at the low bits of its hash."""
-        hash_type, data = hash_input(frame, headers, self._enabled)
-        if not hash_type:
+        hash_type, data = self.hash_input(frame, headers)
+        if not data:
             return Selection(self._default_queue, hash_type, 0)
         value = self._toeplitz.hash(data)
         return Selection(self._table[value & self._mask], hash_type, value)
+
+
+_NOT_HASHED: Final = (HashType.NONE, 0)
+
+
+def _types(enabled: HashType) -> dict[tuple[int, int], tuple[HashType, int]]:
+    """Hash type and bytes of input by IP version and layer 4 protocol (NO_PROTOCOL: not read)."""
+    types: dict[tuple[int, int], tuple[HashType, int]] = {}
+    for version, addresses_bytes, by_address, tcp, udp in (
+        (4, 8, HashType.IPV4, HashType.TCP_IPV4, HashType.UDP_IPV4),
+        (6, 32, HashType.IPV6, HashType.TCP_IPV6, HashType.UDP_IPV6),
+    ):
+        for protocol, by_port in ((PROTOCOL_TCP, tcp), (PROTOCOL_UDP, udp), (NO_PROTOCOL, None)):
+            if by_port is not None and by_port in enabled:
+                types[version, protocol] = (by_port, addresses_bytes + 4)
+            elif by_address in enabled:
+                types[version, protocol] = (by_address, addresses_bytes)
+    return types

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tlsnic.device.packet.checksum import word_sum
+from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, word_sum
 from tlsnic.device.packet.headers import (
     PROTOCOL_TCP,
+    PROTOCOL_UDP,
     TCP_CWR,
     TCP_FIN,
     TCP_PSH,
@@ -68,11 +69,11 @@ def segment(
     counted = head_bytes - headers.l3 - (40 if headers.ip_version == 6 else 0)
     if counted + size > MAX_IP_BYTES:
         raise ValueError(f"a segment of {counted + size} bytes does not fit an IP length")
-    rows = memoryview(_headers(bytes(head[:head_bytes]), headers, view, size, count))
-    if not length:
-        return [(rows,)]
+    template = bytearray(head[:head_bytes])
     if count == 1:
-        return [(rows, view)]
+        _complete_single(template, headers, view)
+        return [(template, view)] if length else [(template,)]
+    rows = memoryview(_headers(template, headers, view, size, count))
     return [
         (rows[at : at + head_bytes], view[start : start + mss])
         for at, start in zip(
@@ -95,14 +96,28 @@ def _layout(version: int, protocol: int, l3: int, l4: int, head_bytes: int) -> n
     )
 
 
+def _complete_single(head: bytearray, headers: Headers, view: memoryview) -> None:
+    """Lengths and checksums of a send that is one segment."""
+    l3, l4 = headers.l3, headers.l4
+    size = len(view)
+    l4_bytes = headers.payload - l4 + size
+    if headers.ip_version == 4:
+        _U16.pack_into(head, l3 + 2, headers.payload - l3 + size)
+        fill_ipv4(head, headers)
+    else:
+        _U16.pack_into(head, l3 + 4, headers.payload - l3 - 40 + size)
+    if headers.protocol == PROTOCOL_UDP:
+        _U16.pack_into(head, l4 + 4, l4_bytes)
+    fill_l4(head, headers, (view,), l4_bytes)
+
+
 def _headers(
-    template: bytes, headers: Headers, view: memoryview, size: int, count: int
+    head: bytearray, headers: Headers, view: memoryview, size: int, count: int
 ) -> bytearray:
     """The headers of all segments, one behind the other. `size` is the payload of a full one."""
     l3, l4, head_bytes = headers.l3, headers.l4, headers.payload
     version, protocol = headers.ip_version, headers.protocol
     short = count * size - len(view)  # what the last segment lacks
-    head = bytearray(template)
     l4_bytes = head_bytes - l4 + size
     if version == 4:
         ip_length_at, ip_length = l3 + 2, head_bytes - l3 + size
