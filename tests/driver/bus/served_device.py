@@ -1,8 +1,9 @@
 """A small device on the real libvfio-user, run as a process of its own: served_device.py SOCKET.
 
-BAR0 is memory, except: a write to 0x100 triggers that MSI-X vector, one to 0x104 the INTx pin, and
-one to 0x200 copies by DMA (source at 0x208, destination 0x210, length 0x218; errno to 0x21c). The
-number of writes so far is read at 0x300, the kind of the last reset at 0x400.
+BAR0 is memory, except: a write to 0x100 triggers that MSI-X vector, one to 0x104 asserts the INTx
+pin (1) or withdraws it (0), and one to 0x200 copies by DMA (source at 0x208, destination 0x210,
+length 0x218; errno to 0x21c). The number of writes so far is read at 0x300, the kind of the last
+reset at 0x400.
 """
 
 import mmap
@@ -41,7 +42,10 @@ class Registers:
         if offset == 0x100:
             self.context.trigger(data[0])
         elif offset == 0x104:
-            self.context.trigger(0)
+            # Interrupt status, by which a shared pin's handler knows its device (PCI 3.0, 6.2.3).
+            self.context.config[6] = self.context.config[6] & ~8 | 8 * data[0]
+            if data[0]:
+                self.context.trigger(0)
         elif offset == 0x200:
             self.copy()
 

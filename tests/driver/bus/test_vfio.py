@@ -275,7 +275,13 @@ def test_without_an_iommu_it_says_what_to_do(sysfs, fake_huge_pages):
             lambda kernel: kernel.fail.update(
                 {vfio.VFIO_SET_IOMMU: OSError(errno.EPERM, "Operation not permitted")}
             ),
-            "VFIO call 2 failed: Operation not permitted",
+            "allow_unsafe_interrupts",
+        ),
+        (
+            lambda kernel: kernel.fail.update(
+                {vfio.VFIO_GROUP_GET_DEVICE_FD: OSError(errno.ENODEV, "No such device")}
+            ),
+            "VFIO call 6 failed: No such device",
         ),
         (lambda kernel: kernel.regions.update({0: (0x7, 8192, 100)}), "BAR0 cannot be mapped"),
     ],

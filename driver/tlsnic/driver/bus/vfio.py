@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -92,8 +93,9 @@ class VfioBus(Bus):
         self._pool = DmaPool(self._grow)
         self._closed = False
         try:
+            group = self._group()  # first, because without one the driver refuses unexplained
             function.bind(_DRIVER, _DRIVER)
-            self._open_device()
+            self._open_device(group)
             config = self._region_info(vfio_abi.PCI_CONFIG_REGION_INDEX)
             self._config_offset = config.offset
             self.config_size_bytes = config.size_bytes
@@ -104,16 +106,19 @@ class VfioBus(Bus):
             self.close()
             raise
 
-    def _open_device(self) -> None:
+    def _group(self) -> str:
         function = self._function
         try:
-            group = os.path.basename(os.readlink(f"{function.path}/iommu_group"))
+            return os.path.basename(os.readlink(f"{function.path}/iommu_group"))
         except FileNotFoundError:
             raise BusError(
                 f"{function.address} is behind no IOMMU",
                 "give QEMU -device intel-iommu,caching-mode=on and the kernel intel_iommu=on; "
                 "without an IOMMU, use uio:",
             ) from None
+
+    def _open_device(self, group: str) -> None:
+        function = self._function
         vfio = f"{function.sysfs.dev}/vfio"
         try:
             self._container_fd = os.open(f"{vfio}/vfio", os.O_RDWR | os.O_CLOEXEC)
@@ -137,7 +142,18 @@ class VfioBus(Bus):
             )
         container = bytearray(self._container_fd.to_bytes(4, "little"))
         self._call(self._group_fd, VFIO_GROUP_SET_CONTAINER, container)
-        self._call(self._container_fd, VFIO_SET_IOMMU, VFIO_TYPE1V2_IOMMU)
+        try:
+            self._call(self._container_fd, VFIO_SET_IOMMU, VFIO_TYPE1V2_IOMMU)
+        except BusError as error:
+            if error.errno != errno.EPERM:
+                raise
+            # QEMU's IOMMU remaps interrupts only with kernel-irqchip=split.
+            raise BusError(
+                "VFIO does not trust an IOMMU that does not remap interrupts",
+                "in a test guest: modprobe vfio_iommu_type1, and echo Y > "
+                "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+                errno.EPERM,
+            ) from None
         name = bytearray(function.address.encode() + b"\0")
         self._device_fd = self._call(self._group_fd, VFIO_GROUP_GET_DEVICE_FD, name)
 
