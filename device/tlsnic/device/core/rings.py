@@ -297,7 +297,9 @@ class Queue:
 
     def ring_completion(self, value: int) -> bool:
         """Completion doorbell; True when there may be work that waited for room."""
-        if self.state is not QueueState.RUNNING:
+        if self.state is QueueState.ERROR:
+            return False  # the driver reaps what was completed before it learns of the error
+        if self.state is QueueState.DISABLED:
             self.report(Diagnostic.DOORBELL_DISABLED, value)
             return False
         completions = self.completions

@@ -1,5 +1,6 @@
 """Which receive queue a frame goes to: the RSS registers, and what was computed per flow before."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from tlsnic.abi import registers
@@ -7,10 +8,9 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.device.core.diagnostics import Diagnostics
 from tlsnic.device.core.regfile import RegisterFile
 from tlsnic.device.packet.headers import Buffer, Headers, flow_key
-from tlsnic.device.packet.rss import HashType, Toeplitz, hash_input
+from tlsnic.device.packet.rss import HashType, Rss
 
 MAX_CACHED_FLOWS: Final = 1 << 16
-TABLE_ENTRIES: Final = 4 * registers.RSS_TABLE_COUNT
 
 Choice = tuple[int, int, int]
 """Receive queue, hash, hash type."""
@@ -24,9 +24,7 @@ class Steering:
         self._regs = regs
         self._diagnostics = diagnostics
         self._cache: dict[tuple[int, bytes], Choice] = {}
-        self._types = HashType.NONE
-        self._toeplitz: Toeplitz | None = None
-        self._table: list[int] = []
+        self._rss: Rss | None = None
         self._stale = True
         for name in ("RSS_CONTROL", "RSS_KEY", "RSS_TABLE"):
             regs.on_write(name, self._invalidate)
@@ -35,13 +33,13 @@ class Steering:
         """Queue, hash and hash type of a frame; queue 0 without a hash when no type fits."""
         if self._stale:
             self._reload()
-        if not self._types:
+        if self._rss is None:
             return _DEFAULT
         # A fragment has no layer 4 header, so its key is shorter: it never meets that of a flow.
         key = (headers.protocol, flow_key(frame, headers))
         choice = self._cache.get(key)
         if choice is None:
-            choice = self._compute(frame, headers)
+            choice = self._compute(self._rss, frame, headers)
             if len(self._cache) >= MAX_CACHED_FLOWS:
                 self._cache.clear()
             self._cache[key] = choice
@@ -55,21 +53,17 @@ class Steering:
         get = self._regs.get
         control = get("RSS_CONTROL")
         enabled = control & registers.RSS_CONTROL_ENABLE_MASK
-        self._types = HashType(control & registers.RSS_CONTROL_TYPES_MASK if enabled else 0)
+        types = HashType(control & registers.RSS_CONTROL_TYPES_MASK if enabled else 0)
         self._cache.clear()
         self._stale = False
-        if self._types:
-            words = (get("RSS_KEY", index) for index in range(registers.RSS_KEY_COUNT))
-            self._toeplitz = Toeplitz(b"".join(word.to_bytes(4, "little") for word in words))
-            entries = (get("RSS_TABLE", index) for index in range(registers.RSS_TABLE_COUNT))
-            self._table = list(b"".join(entry.to_bytes(4, "little") for entry in entries))
+        self._rss = None
+        if types:
+            key = (get("RSS_KEY", index) for index in range(registers.RSS_KEY_COUNT))
+            table = (get("RSS_TABLE", index) for index in range(registers.RSS_TABLE_COUNT))
+            self._rss = Rss(_bytes(key), types, _bytes(table))
 
-    def _compute(self, frame: Buffer, headers: Headers) -> Choice:
-        hash_type, data = hash_input(frame, headers, self._types)
-        if not hash_type or self._toeplitz is None:
-            return _DEFAULT
-        value = self._toeplitz.hash(data)
-        queue = self._table[value % TABLE_ENTRIES]
+    def _compute(self, rss: Rss, frame: Buffer, headers: Headers) -> Choice:
+        queue, hash_type, value = rss.select(frame, headers)
         if queue >= registers.RX_QUEUE_COUNT:
             self._diagnostics.report(Diagnostic.RSS_QUEUE, queue)
             queue = 0
@@ -78,3 +72,8 @@ class Steering:
     def _invalidate(self, _index: int, _old: int, new: int, _written: int) -> int:
         self._stale = True  # the key comes in ten writes: it is read once, when it is needed
         return new
+
+
+def _bytes(words: Iterable[int]) -> bytes:
+    """The bytes of consecutive 32-bit registers."""
+    return b"".join(word.to_bytes(4, "little") for word in words)
