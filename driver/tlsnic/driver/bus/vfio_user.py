@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Sequence
-from struct import Struct
-from struct import error as struct_error
+from collections.abc import Sequence
 
 from . import pci, vfio_abi
 from . import vfio_user_wire as wire
@@ -15,103 +13,14 @@ from .dma import DmaBuffer, DmaPool, DmaSegment, close_map, release
 from .errors import BusError, BusGoneError, BusProtocolError, BusReplyError
 from .interrupts import Interrupts, open_eventfds
 from .mmio import MappedBar
-from .vfio_user_client import Connection, connect, posted_write
+from .vfio_user_bars import SocketBar, SparseBar
+from .vfio_user_client import Connection, connect
 
 # Arenas are sparse memfds: only touched pages cost memory, and the June 2022 libvfio-user takes
 # 16 maps, so a few big ones are best. Above 4 GiB, truncated addresses are found at once.
 _ARENA_BYTES = 64 << 20
 _ARENA_IOVA = 1 << 32
 _INFO_BYTES = 1024
-
-_WIDTHS = (1, 2, 4, 8)
-_WRITE4_HEADER = posted_write(0, 0, 0, 4)[: wire.HEADER.size]
-_WRITE8_HEADER = posted_write(0, 0, 0, 8)[: wire.HEADER.size]
-_WRITE4 = Struct("<QQI").pack  # offset, region and count, value
-_WRITE8 = Struct("<QQQ").pack
-
-
-class SocketBar(Bar):
-    """Registers reached by messages: a read is a round trip, a write one system call."""
-
-    __slots__ = ("_access4", "_access8", "_bus", "_post")
-
-    def __init__(self, bus: VfioUserBus, index: int, size_bytes: int) -> None:
-        super().__init__(index, size_bytes)
-        self._bus = bus
-        self._post = bus.connection.post
-        self._access4 = index | 4 << 32  # the fields region and count of struct region access
-        self._access8 = index | 8 << 32
-
-    def read(self, offset: int, width: int) -> int:
-        if width not in _WIDTHS or offset < 0 or offset + width > self.size_bytes:
-            raise self.outside(offset, width)
-        return self._bus.read_or_ones(self.index, offset, width)
-
-    def write(self, offset: int, value: int, width: int) -> None:
-        if width not in _WIDTHS or offset < 0 or offset + width > self.size_bytes:
-            raise self.outside(offset, width)
-        try:
-            message = posted_write(self.index, offset, value, width)
-        except struct_error:
-            raise ValueError(f"{value:#x} does not fit into {width} bytes") from None
-        self._post(message)
-
-    # A doorbell is a 4 or 8 byte write: the header is constant, and the rest is one small pack.
-
-    def write32(self, offset: int, value: int) -> None:
-        try:
-            if offset > self.size_bytes - 4:
-                raise self.outside(offset, 4)
-            self._post(_WRITE4_HEADER + _WRITE4(offset, self._access4, value))
-        except struct_error:
-            SocketBar.write(self, offset, value, 4)  # says what is wrong
-
-    def write64(self, offset: int, value: int) -> None:
-        try:
-            if offset > self.size_bytes - 8:
-                raise self.outside(offset, 8)
-            self._post(_WRITE8_HEADER + _WRITE8(offset, self._access8, value))
-        except struct_error:
-            SocketBar.write(self, offset, value, 8)
-
-    def write32_many(self, writes: Iterable[tuple[int, int]]) -> None:
-        with self._bus.batch():
-            for offset, value in writes:
-                self.write32(offset, value)
-
-
-class SparseBar(SocketBar):
-    """Registers of which some areas are mapped, and the rest reached by messages.
-
-    A store into a mapped area and a posted write outside of it are not ordered.
-    """
-
-    __slots__ = ("_areas",)
-
-    def __init__(
-        self, bus: VfioUserBus, index: int, size_bytes: int, areas: list[tuple[int, MappedBar]]
-    ) -> None:
-        super().__init__(bus, index, size_bytes)
-        self._areas = areas
-
-    def read(self, offset: int, width: int) -> int:
-        for start, area in self._areas:
-            if start <= offset and offset + width <= start + area.size_bytes:
-                return area.read(offset - start, width)
-        return super().read(offset, width)
-
-    def write(self, offset: int, value: int, width: int) -> None:
-        for start, area in self._areas:
-            if start <= offset and offset + width <= start + area.size_bytes:
-                area.write(offset - start, value, width)
-                return
-        super().write(offset, value, width)
-
-    def write32(self, offset: int, value: int) -> None:
-        self.write(offset, value, 4)
-
-    def write64(self, offset: int, value: int) -> None:
-        self.write(offset, value, 8)
 
 
 class DmaMapping:
@@ -228,9 +137,11 @@ class VfioUserBus(Bus):
             if len(areas) == 1 and areas[0][1].size_bytes == size_bytes:
                 self._bars[index] = areas[0][1]
             elif areas:
-                self._bars[index] = SparseBar(self, index, size_bytes, areas)
+                self._bars[index] = SparseBar(
+                    index, size_bytes, self.connection, self.read_or_ones, areas=areas
+                )
             else:
-                self._bars[index] = SocketBar(self, index, size_bytes)
+                self._bars[index] = SocketBar(index, size_bytes, self.connection, self.read_or_ones)
         finally:
             for fd in fds:
                 os.close(fd)
