@@ -285,7 +285,7 @@ class FakeDevice:
         queue.head = index
         queue.complete(
             RxCompletion(
-                length=len(frame), index=first, buffers=len(pieces), segments=1, **fields
+                length=len(frame), index=first, buffers=len(pieces), **{"segments": 1} | fields
             ).pack()
         )
         return True

@@ -154,7 +154,7 @@ class TxQueue(Queue):
 
     # Posting
 
-    def post(  # noqa: PLR0917 - keywords would cost time on the fast path
+    def post(
         self,
         address: int,
         length: int,
@@ -278,7 +278,7 @@ class TxQueue(Queue):
         self._reserved = (start, offset)
         return self._bounce.view[offset : offset + length]
 
-    def commit(  # noqa: PLR0917 - like `post`
+    def commit(
         self,
         length: int,
         flags: int = 0,
