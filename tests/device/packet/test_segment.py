@@ -11,7 +11,7 @@ from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt
 from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet
 
-from tlsnic.device.packet.headers import parse
+from tlsnic.device.packet.headers import Buffer, parse
 from tlsnic.device.packet.segment import segment
 
 TAGS = {
@@ -68,11 +68,11 @@ def expected(frame: Packet, payload: bytes, mss: int) -> list[bytes]:
     return result
 
 
-def cut(frame: Packet, payload: object, length: int, mss: int) -> list[bytes]:
+def cut(frame: Packet, payload: Buffer | list[memoryview], length: int, mss: int) -> list[bytes]:
     head, head_bytes = template(frame, b"\xde\xad")
     headers = parse(head, head_bytes + length, ignore_ip_length=True)
     assert headers.fault is None
-    return [b"".join(parts) for parts in segment(head, headers, payload, mss)]  # type: ignore[arg-type]
+    return [b"".join(parts) for parts in segment(head, headers, payload, mss)]
 
 
 IPV4 = IP(src="192.0.2.1", dst="198.51.100.2", id=0xFFFE, tos=0x0A, flags="DF")

@@ -1,7 +1,7 @@
 """Packets as pure functions: parsing, checksums, segmentation, VLAN tags, RSS, receive coalescing.
 
-No I/O, no clock, and nothing of the device around it. Flow: parse() a frame once and hand its Headers
-to everything else. `vlan` and `vnet` are used as modules.
+No I/O, no clock, and nothing of the device around it: parse() a frame once and hand its Headers to
+everything else. `vlan` and `vnet` are used as modules.
 """
 
 from tlsnic.device.packet import vlan, vnet
