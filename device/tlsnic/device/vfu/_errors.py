@@ -22,7 +22,7 @@ class VfuAbiError(VfuError):
         super().__init__(errno, what)
 
 
-class VfuDisconnected(VfuError):  # noqa: N818 - an event of every connection, not a fault
+class VfuDisconnected(VfuError):
     """The client is gone; the context already listens for the next one."""
 
     def __init__(self, why: str) -> None:
@@ -42,7 +42,7 @@ class DmaError(VfuError):
         self.length = length
 
 
-class RequestRefused(Exception):  # noqa: N818 - raised on purpose, by handlers
+class RequestRefused(Exception):
     """Raised by a handler to answer the client's request with an error of its choice.
 
     Every other exception that leaves a handler counts as a fault of the device.
