@@ -156,7 +156,27 @@ def test_the_event_sequence_wraps(device, attach):
     nic = attach()
     device.event_sequence = 0xFFFF_FFFF
     device.event()
+    nic.events.drain()
+    lost = nic.events.lost
     device.event_sequence = 0
     device.event()
     nic.events.drain()
-    assert nic.events.lost == 0
+    assert nic.events.lost == lost
+
+
+def test_events_lost_before_the_first_and_while_the_queue_is_off_are_noticed(device, attach):
+    nic = attach()
+    device.event(lost=True)
+    device.event()
+    nic.events.drain()
+    assert nic.events.lost == 1
+    nic.events.disable()
+    device.event(lost=True)
+    nic.events.enable()
+    device.event()
+    nic.events.drain()
+    assert nic.events.lost == 2
+    nic.reset()
+    device.event()
+    nic.events.drain()
+    assert nic.events.lost == 2

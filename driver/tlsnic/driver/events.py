@@ -65,10 +65,12 @@ class EventQueue(Queue):
         self.events: deque[AnyEvent] = deque(maxlen=_KEPT)
         self.lost = 0
         self._handlers: dict[int, list[Handler]] = {}
-        self._expected: int | None = None
+        self._expected = 0
 
-    def _reset_state(self) -> None:
-        self._expected = None
+    def forget(self) -> None:
+        """The device was reset: sequence numbers begin anew. Enabling alone does not do that."""
+        super().forget()
+        self._expected = 0
 
     def on(self, event_type: EventType, handler: Handler) -> None:
         """Call `handler(event)` for every event of this type, when it is drained."""
@@ -90,8 +92,7 @@ class EventQueue(Queue):
             if ring.unreturned >= self._return_at:
                 self.return_completions()
             taken += 1
-            if self._expected is not None:
-                self.lost += (event.sequence - self._expected) & 0xFFFF_FFFF
+            self.lost += (event.sequence - self._expected) & 0xFFFF_FFFF
             self._expected = event.sequence + 1 & 0xFFFF_FFFF
             self.events.append(event)
             for handler in self._handlers.get(kind, ()):
