@@ -107,14 +107,13 @@ def test_the_id_of_an_unanswered_request_is_not_used_again(make_pair):
 
 def test_the_deadline_holds_for_a_reply_that_trickles(make_pair):
     connection, far = make_pair(timeout_s=0.05)
-    reply = struct.pack("<HHIII", 1, 13, 16, 1, 0)
+    reply = struct.pack("<HHIII", 1, 13, 500, 1, 0) + bytes(484)  # would take 10 s
     stop = threading.Event()
+    unsent = list(reply)
 
     def trickle():
-        for byte in reply[:-1]:
-            far.sock.send(bytes([byte]))
-            if stop.wait(0.02):
-                return
+        while unsent and not stop.wait(0.02):
+            far.sock.send(bytes([unsent.pop(0)]))
 
     thread = threading.Thread(target=trickle)
     thread.start()
@@ -122,6 +121,7 @@ def test_the_deadline_holds_for_a_reply_that_trickles(make_pair):
         connection.request(wire.DEVICE_RESET)
     stop.set()
     thread.join()
+    assert unsent
 
 
 def test_a_reply_cut_into_pieces_is_put_together(make_pair):
