@@ -1,6 +1,7 @@
 """Running programs for the parts, stopping them all, and what is shown meanwhile."""
 
 import re
+import shutil
 import threading
 from io import StringIO
 from pathlib import Path
@@ -114,6 +115,23 @@ def test_failed_programs_are_explained(
     found = _errors.explain(CommandError([program], 1, output), "part", tmp_path)
     assert message in found.message
     assert fix in found.fix
+
+
+def test_failed_copy_of_a_tree_is_one_line(tmp_path: Path) -> None:
+    copies = [("a", "b", "[Errno 5] Input/output error: 'b'"), ("c", "d", "e")]
+    found = _errors.explain(shutil.Error(copies), "part", tmp_path)
+    assert found.message == "part: [Errno 5] Input/output error: 'b'"
+    full = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
+    assert "disk full" in _errors.explain(full, "part", tmp_path).message
+
+
+def test_any_failure_on_a_disk_without_room_is_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=4096)
+    monkeypatch.setattr(_errors.shutil, "disk_usage", lambda path: usage)
+    found = _errors.explain(CommandError(["apt-get"], -15, "E: no sign of life"), "part", tmp_path)
+    assert "disk full" in found.message
 
 
 def test_telling_line_is_the_first_error_else_the_last_line() -> None:

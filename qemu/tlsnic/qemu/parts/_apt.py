@@ -9,6 +9,7 @@ installed: no maintainer script runs, so no chroot, user namespace or mount is n
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -161,6 +162,9 @@ class Archive:
         """Run apt-get; the step shows how far it is, and what was fetched in all its calls."""
 
         def watch(line: str) -> None:
+            # apt-get 2.6 goes on for ever, at 12 %, when its lists fill the disk.
+            if os.statvfs(self._home).f_bavail == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._home))
             if match := _PROGRESS.match(line):
                 step.fraction = float(match[1]) / 100
             elif match := _FETCHED.match(line):

@@ -146,6 +146,11 @@ def _ensure_locked(recipe: Recipe, root: Path, console: Console) -> Path:
         build_notes = dict(recipe.build(temporary, console))
         _write_manifest(recipe, temporary, build_notes)
         temporary.rename(final)
+    except (CommandError, OSError) as error:
+        # Judged before the room that it took is given back.
+        reported = explain(error, recipe.name, root)
+        remove_tree(temporary)
+        raise reported from error
     except BaseException:
         remove_tree(temporary)
         raise

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 from pathlib import Path
 
 from tlsnic.qemu.parts._run import CommandError
 
 _DISK_FULL = re.compile(r"no space left on device|enough free (disk )?space|ENOSPC|disk full", re.I)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NOTHING_LEFT_BYTES = 1 << 20
 _SIGNATURE = re.compile(
     r"hash sum mismatch|NO_PUBKEY|is not signed|GPG error|signatures? (was|were|couldn't)|BADSIG",
     re.I,
@@ -46,17 +49,18 @@ def explain(error: CommandError | OSError, part: str, cache: Path) -> PartError:
 
     The command's output is kept in `<cache>/log/<part>.log` when the disk still takes it.
     """
+    if _is_disk_full(error, cache):
+        return disk_full(cache)
+    if isinstance(error, shutil.Error):
+        # From copytree: a list of (source, target, reason), of which one is enough.
+        error = OSError(error.args[0][0][2])
     if isinstance(error, OSError):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return disk_full(cache)
         if isinstance(error, PermissionError):
             return PartError(
                 f"{part}: no permission: {error}",
                 f"make {cache} writable for this user, or point XDG_CACHE_HOME elsewhere",
             )
         return PartError(f"{part}: {error}", "run the same again once this is put right")
-    if _DISK_FULL.search(error.output):
-        return disk_full(cache)
     log = cache / "log" / f"{part}.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,3 +84,12 @@ def explain(error: CommandError | OSError, part: str, cache: Path) -> PartError:
     return PartError(
         f"{part}: {Path(error.argv[0]).name} failed with status {error.status}: {line}", where
     )
+
+
+def _is_disk_full(error: CommandError | OSError, cache: Path) -> bool:
+    if isinstance(error, CommandError):
+        told = _DISK_FULL.search(error.output) is not None
+    else:
+        told = error.errno in _NO_ROOM or "[Errno 28]" in str(error)
+    # Some programs say nothing of it, or something else.
+    return told or (cache.is_dir() and shutil.disk_usage(cache).free < _NOTHING_LEFT_BYTES)

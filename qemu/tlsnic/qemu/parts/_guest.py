@@ -266,14 +266,15 @@ def _compile(tree: Path) -> None:
 
 
 def _keep_python(tree: Path, kept: Path) -> None:
-    """Keep a copy of the guest's Python that runs on the host, to compile the project with."""
+    """Keep the guest's Python, which runs on the host too, to compile the project with."""
     (kept / _LIBRARIES).mkdir(parents=True)
     (kept / "usr/bin").mkdir()
-    shutil.copy2(tree / "usr/bin" / _PYTHON, kept / "usr/bin")
-    shutil.copytree(tree / "usr/lib" / _PYTHON, kept / "usr/lib" / _PYTHON, symlinks=True)
+    os.link(tree / "usr/bin" / _PYTHON, kept / "usr/bin" / _PYTHON)
+    library = f"usr/lib/{_PYTHON}"
+    shutil.copytree(tree / library, kept / library, symlinks=True, copy_function=os.link)
     for pattern in ("ld-linux*", "libc.so*", "libm.so*", "libz.so*", "libexpat.so*"):
-        for library in (tree / _LIBRARIES).glob(pattern):
-            shutil.copy2(library, kept / _LIBRARIES, follow_symlinks=True)
+        for path in (tree / _LIBRARIES).glob(pattern):
+            os.link(path.resolve(), kept / _LIBRARIES / path.name)
 
 
 def _make_image(tree: Path, image: Path) -> None:
