@@ -193,7 +193,6 @@ class TcpPeer:
         self.next_seq = 1000
         self.next_ack = 0
         self.largest_bytes = 0
-        self.acknowledged = 0
 
     def segment(self, flags: str, **fields: object) -> bytes:
         head = TCP(sport=4000, dport=5000, seq=self.next_seq, ack=self.next_ack, window=65535)
@@ -208,8 +207,7 @@ class TcpPeer:
         reply = Ether(frames[0][0])[TCP]
         assert reply.flags == "SA"
         self.next_seq += 1
-        self.next_ack = reply.seq + 1
-        self.acknowledged = self.next_seq
+        self.next_ack = (reply.seq + 1) % 2**32
         self.wire.send((self.segment("A"),), None, 0)
 
     def take(self, frame: bytes) -> bytes:
@@ -218,15 +216,16 @@ class TcpPeer:
         if TCP not in packet:
             return b""
         head = packet[TCP]
-        if head.flags.A:
-            self.acknowledged = head.ack
         size = packet[IP].len - 20 - head.dataofs * 4
         self.largest_bytes = max(self.largest_bytes, size)
-        if not size or head.seq != self.next_ack:
+        if not size:
             return b""
-        self.next_ack += size
+        known = (self.next_ack - head.seq) % 2**32
+        new = bytes(head.payload)[known:size] if known <= size else b""
+        self.next_ack = (self.next_ack + len(new)) % 2**32
+        # Also answers a repeated segment: its acknowledgement may have been lost.
         self.wire.send((self.segment("A"),), None, 0)
-        return bytes(head.payload)[:size]
+        return new
 
 
 @pytest.fixture
@@ -251,6 +250,7 @@ def receive_stream(
     """Have the kernel send `payload` over TCP, and return what came out of the wire."""
     peer.connect()
     connection = accept(listener)
+    connection.settimeout(20)
     got = bytearray()
     headers: list[VnetHeader | None] = []
     with connection:
@@ -273,7 +273,8 @@ def test_kernel_hands_over_super_frames_with_their_header(
     peer = TcpPeer(tap, host_mac(netns), mss=1448)
     got, headers = receive_stream(tap, peer, listener, payload)
     assert hashlib.sha256(got).digest() == hashlib.sha256(payload).digest()
-    assert peer.largest_bytes > 20_000
+    # How large they get depends on the sender's pacing; beyond one segment is the point.
+    assert peer.largest_bytes >= 2 * 1448
     segmented = [vnet for vnet in headers if vnet is not None and vnet.gso_type]
     assert segmented
     for vnet in segmented:
