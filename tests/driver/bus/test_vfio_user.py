@@ -97,6 +97,22 @@ def test_many_writes_arrive_in_order(bus, server):
     assert values == list(range(1000))
 
 
+def test_many_writes_into_a_partly_mapped_bar_take_their_ways(bus, server):
+    bus.bar(2).write32_many([(0, 1), (4096, 2), (8, 3)])
+    assert [bus.bar(2).read32(offset) for offset in (0, 4096, 8)] == [1, 2, 3]
+    assert server.regions[2][4096] == 0  # that one went without a message
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"), [((4093, 0), BusError), ((-4, 0), BusError), ((0, 1 << 32), ValueError)]
+)
+def test_many_writes_with_a_bad_one_are_an_error(bus, bad, error):
+    with pytest.raises(error):
+        bus.bar(0).write32_many([(0, 1), bad])
+    bus.bar(0).write32(0, 5)  # nothing is held back afterwards
+    assert bus.bar(0).read32(0) == 5
+
+
 def test_a_read_inside_a_batch_sees_the_writes_before_it(bus):
     with bus.batch():
         bus.bar(0).write32(0, 5)

@@ -62,7 +62,10 @@ class Bar(ABC):
         self.write(offset, value, 8)
 
     def write32_many(self, writes: Iterable[tuple[int, int]]) -> None:
-        """Write (offset, value) pairs of 4 bytes, in their order, as cheaply as the bus can."""
+        """Write (offset, value) pairs of 4 bytes, in their order, as cheaply as the bus can.
+
+        When one of them is refused, those before it may or may not have been written.
+        """
         for offset, value in writes:
             self.write32(offset, value)
 

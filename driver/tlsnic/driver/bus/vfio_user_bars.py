@@ -9,13 +9,14 @@ from struct import error as struct_error
 from . import vfio_user_wire as wire
 from .base import Bar
 from .mmio import MappedBar
-from .vfio_user_client import Connection, posted_write
+from .vfio_user_client import MAX_SEND_BYTES, Connection, posted_write
 
 _WIDTHS = (1, 2, 4, 8)
 _WRITE4_HEADER = posted_write(0, 0, 0, 4)[: wire.HEADER.size]
 _WRITE8_HEADER = posted_write(0, 0, 0, 8)[: wire.HEADER.size]
 _WRITE4 = Struct("<QQI").pack  # offset, region and count, value
 _WRITE8 = Struct("<QQQ").pack
+_MESSAGES_PER_SEND = MAX_SEND_BYTES // 36
 
 
 class SocketBar(Bar):
@@ -71,12 +72,17 @@ class SocketBar(Bar):
             SocketBar.write(self, offset, value, 8)
 
     def write32_many(self, writes: Iterable[tuple[int, int]]) -> None:
-        self._connection.hold()
-        try:
-            for offset, value in writes:
-                self.write32(offset, value)
-        finally:
-            self._connection.release()
+        access, last = self._access4, self.size_bytes - 4
+        messages = []
+        for offset, value in writes:
+            if not 0 <= offset <= last:
+                raise self.outside(offset, 4)
+            try:
+                messages.append(_WRITE4_HEADER + _WRITE4(offset, access, value))
+            except struct_error:
+                raise ValueError(f"{value:#x} does not fit into 4 bytes") from None
+        for start in range(0, len(messages), _MESSAGES_PER_SEND):
+            self._post(b"".join(messages[start : start + _MESSAGES_PER_SEND]))
 
 
 class SparseBar(SocketBar):
@@ -118,3 +124,11 @@ class SparseBar(SocketBar):
 
     def write64(self, offset: int, value: int) -> None:
         self.write(offset, value, 8)
+
+    def write32_many(self, writes: Iterable[tuple[int, int]]) -> None:
+        self._connection.hold()
+        try:
+            for offset, value in writes:
+                self.write(offset, value, 4)
+        finally:
+            self._connection.release()

@@ -27,7 +27,7 @@ _RECEIVE_BYTES = 65536
 _MESSAGE_OVERHEAD_BYTES = 4096  # header and structures around max_data_xfer_size bytes
 # One send of at most this many bytes is one buffer in the kernel: it goes out whole or not at all,
 # and a server that reads bodies without waiting for all of them (libvfio-user) finds them there.
-_MAX_SEND_BYTES = 16384
+MAX_SEND_BYTES = 16384
 _POSTED_ID = 0  # posted writes have no reply, so they all share this message id
 
 _COMMAND_NAMES = {
@@ -152,13 +152,14 @@ class Connection:
     # Posted writes
 
     def post(self, message: bytes) -> None:
-        """Send a complete message that has no reply; vanishes when the server is gone.
+        """Send one or more complete messages that have no reply: at most MAX_SEND_BYTES.
 
+        They vanish when the server is gone.
         Raises BusTimeoutError when the server does not read for `timeout_s`.
         """
         held = self._held
         if held is not None:
-            if len(held) + len(message) > _MAX_SEND_BYTES:
+            if len(held) + len(message) > MAX_SEND_BYTES:
                 self._flush()
             held += message
             return
@@ -262,9 +263,9 @@ class Connection:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = 0
         try:
-            sent = self._sock.sendmsg([message[:_MAX_SEND_BYTES]], rights)
+            sent = self._sock.sendmsg([message[:MAX_SEND_BYTES]], rights)
             while sent < len(message):
-                sent += self._sock.send(message[sent : sent + _MAX_SEND_BYTES])
+                sent += self._sock.send(message[sent : sent + MAX_SEND_BYTES])
         except OSError as error:
             if sent:  # half a message is out: nothing after it would be understood
                 self._lost()
