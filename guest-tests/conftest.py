@@ -1,0 +1,21 @@
+"""The suite's way into pytest: its hooks and its fixtures, which `harness` has."""
+
+import sys
+from pathlib import Path
+
+# Tests and harness are no installed package: a guest runs them from its read-only disk.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.fixtures import (  # noqa: F401 - fixtures are used by name
+    bus,
+    defer,
+    environment,
+    expect_diagnostic,
+    nic,
+    nic_options,
+    peer,
+    scale,
+    session_bus,
+    watch,
+)
+from harness.plugin import pytest_addoption, pytest_configure  # noqa: F401
