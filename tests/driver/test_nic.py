@@ -9,6 +9,7 @@ from tlsnic.abi import registers as reg
 from tlsnic.abi.enums import EventMask, QueueState
 from tlsnic.driver import nic as nic_module
 from tlsnic.driver import waiting
+from tlsnic.driver.bus import BusError, BusGoneError
 from tlsnic.driver.errors import (
     CommandTimeoutError,
     DeadlineError,
@@ -228,6 +229,52 @@ def test_every_wait_ends_when_the_card_goes(device, attach, kind, monkeypatch):
     for wait in waits:
         with pytest.raises(DeviceGoneError):
             wait()
+
+
+@pytest.mark.parametrize("step", ["dma_alloc", "msix_enable", "set_bus_master"])
+def test_a_bus_that_goes_during_attach_means_the_card_is_gone(device, step):
+    bus = device.bus()
+
+    def gone(*_):
+        raise BusGoneError("the server closed the connection")
+
+    setattr(bus, step, gone)
+    with pytest.raises(DeviceGoneError, match="closed the connection"):
+        Nic.attach(bus)
+    assert bus.dma_live_bytes == 0
+
+
+def test_a_bus_that_goes_during_the_reset_means_the_card_is_gone(attach, monkeypatch):
+    nic = attach()
+
+    def gone():
+        raise BusGoneError("the server closed the connection")
+
+    monkeypatch.setattr(nic.bus, "reset", gone)
+    with pytest.raises(DeviceGoneError):
+        nic.reset(function=True)
+
+
+def test_running_out_of_memory_half_way_leaves_nothing_behind(device):
+    bus = device.bus()
+    alloc, left = bus.dma_alloc, [0]
+    allocations = 9  # rings and completions of four queues, two chunks of receive buffers
+
+    def short(size, align=4096):
+        left[0] -= 1
+        if left[0] < 0:
+            raise BusError("no DMA memory")
+        return alloc(size, align)
+
+    for budget in range(allocations):
+        left[0] = budget
+        bus.dma_alloc = short
+        with pytest.raises(BusError, match="no DMA memory"):
+            Nic.attach(bus, nic_module.NicOptions(rx_buffer_bytes=4096))
+        assert bus.dma_live_bytes == 0
+        assert device.interrupts is None
+    left[0] = allocations
+    Nic.attach(bus, nic_module.NicOptions(rx_buffer_bytes=4096)).close()
 
 
 def test_close_of_a_card_that_is_gone_is_quiet(device, attach):

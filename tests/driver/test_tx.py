@@ -11,6 +11,7 @@ from tlsnic.abi.enums import TxFlags, TxStatus
 from tlsnic.abi.structures import TxDescriptor
 from tlsnic.driver.errors import DeadlineError, ProtocolError, QueueError, RingFullError
 from tlsnic.driver.nic import Nic, NicOptions
+from tlsnic.driver.tx import TxQueue
 
 
 def frames(device):
@@ -197,6 +198,30 @@ def test_wait_free_waits_for_room(device, attach):
     assert queue.free == 7
     with pytest.raises(ValueError, match="8 descriptors"):
         queue.wait_free(8, 1)
+
+
+def test_completions_as_few_as_descriptors_never_run_full(device, attach):
+    nic = attach(start=False)
+    queue = TxQueue(
+        nic.access,
+        nic.waiter,
+        number=3,
+        vector=0,
+        entries=8,
+        completion_entries=8,
+        bounce_bytes=4096,
+        report_every=1,
+    )
+    try:
+        queue.enable()
+        for _ in range(20):  # the model refuses to write into a full ring
+            with queue.batch():
+                for _ in range(7):
+                    queue.send(b"x" * 60, report=True)
+            assert queue.reap() == 7
+    finally:
+        queue.disable()
+        queue.close()
 
 
 class TxMachine(RuleBasedStateMachine):

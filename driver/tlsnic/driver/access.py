@@ -6,6 +6,8 @@ import time
 
 from tlsnic.abi import registers as reg
 from tlsnic.driver.bus.base import Bus
+from tlsnic.driver.bus.dma import DmaBuffer
+from tlsnic.driver.bus.errors import BusGoneError
 from tlsnic.driver.errors import DeviceGoneError
 
 ALL_ONES_32 = 0xFFFF_FFFF
@@ -47,6 +49,13 @@ class Access:
     def write64(self, offset: int, value: int) -> None:
         """Write a 64-bit register of BAR 0."""
         self.regs.write64(offset, value)
+
+    def dma_alloc(self, size_bytes: int, align: int = 4096) -> DmaBuffer:
+        """Zeroed memory the card can reach, as `Bus.dma_alloc`. BusError, DeviceGoneError."""
+        try:
+            return self.bus.dma_alloc(size_bytes, align)
+        except BusGoneError as error:
+            raise DeviceGoneError(str(error)) from error
 
     @property
     def gone(self) -> bool:

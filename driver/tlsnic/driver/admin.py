@@ -205,7 +205,7 @@ class AdminQueue(Queue):
         for anything else: it may hold keys. Raises like `execute`.
         """
         size = len(content) if length is None else length
-        block = self._access.bus.dma_alloc(size, 64)
+        block = self._access.dma_alloc(size, 64)
         pending: PendingCommand | None = None
         try:
             block.view[: len(content)] = content

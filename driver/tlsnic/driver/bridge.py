@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _bridge(options: argparse.Namespace) -> int:
     nic_options = NicOptions(
-        rx_entries=1024,
+        rx_entries=2048,
         interrupts=options.interrupts,
         events=EventMask.LINK | EventMask.QUEUE,
     )

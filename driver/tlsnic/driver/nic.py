@@ -18,7 +18,7 @@ from tlsnic.abi.structures import StatisticsCommand
 from tlsnic.driver.access import ALL_ONES_32, Access, Deadline
 from tlsnic.driver.admin import AdminQueue
 from tlsnic.driver.bus.base import Bus
-from tlsnic.driver.bus.errors import BusError
+from tlsnic.driver.bus.errors import BusError, BusGoneError
 from tlsnic.driver.errors import (
     DeadlineError,
     DeviceGoneError,
@@ -101,6 +101,9 @@ class Nic(Settings):
             nic._bring_up()
             if start:
                 nic.start()
+        except BusGoneError as error:
+            nic.close()
+            raise DeviceGoneError(str(error)) from error
         except BaseException:
             nic.close()
             raise
@@ -299,7 +302,10 @@ class Nic(Settings):
             queue.forget()
         self.started = False
         if function:
-            self.bus.reset()
+            try:
+                self.bus.reset()
+            except BusGoneError as error:
+                raise DeviceGoneError(str(error)) from error
             self._await_ready()
         else:
             self._soft_reset()

@@ -159,13 +159,13 @@ class Queue:
         # per descriptor.
         self._return_at = max(1, (completion_entries - entries) // 2)
         self.ring: DmaBuffer | None = None
-        completion_memory = access.bus.dma_alloc(completion_entries * self.COMPLETION_BYTES)
+        completion_memory = access.dma_alloc(completion_entries * self.COMPLETION_BYTES)
         self.completions = CompletionRing(
             completion_memory, completion_entries, self.COMPLETION_BYTES
         )
         if self.DESCRIPTOR_BYTES:
             try:
-                self.ring = access.bus.dma_alloc(entries * self.DESCRIPTOR_BYTES)
+                self.ring = access.dma_alloc(entries * self.DESCRIPTOR_BYTES)
             except BaseException:
                 self.completions.words.release()
                 completion_memory.free()

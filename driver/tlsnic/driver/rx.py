@@ -105,7 +105,7 @@ class RxQueue(Queue):
             completion_entries=completion_entries,
         )
         self.buffer_bytes = buffer_bytes
-        self._refill_at = max(1, entries // 4)
+        self._refill_at = max(1, entries // 8)
         self._inbox: deque[RxPacket] = deque()
         self._chunks: list[DmaBuffer] = []
         self._per_chunk = entries
@@ -113,7 +113,7 @@ class RxQueue(Queue):
             self._per_chunk = min(entries, max(1, _CHUNK_BYTES // buffer_bytes))
             try:
                 for _ in range(0, entries, self._per_chunk):
-                    self._chunks.append(access.bus.dma_alloc(self._per_chunk * buffer_bytes))
+                    self._chunks.append(access.dma_alloc(self._per_chunk * buffer_bytes))
             except BaseException:
                 self.close()
                 raise
@@ -213,7 +213,7 @@ class RxQueue(Queue):
     def recycle(self, *, now: bool = False) -> None:
         """Give the buffers of all packets got so far back to the card.
 
-        The doorbell is rung when a quarter of the ring has gathered, or `now`, or when arming.
+        The doorbell is rung when an eighth of the ring has gathered, or `now`, or when arming.
         """
         if now or self._next - self._returned >= self._refill_at:
             self._ring_tail()

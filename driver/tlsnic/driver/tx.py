@@ -260,7 +260,7 @@ class TxQueue(Queue):
         """
         self._make_room(1)
         if self._bounce is None:
-            self._bounce = self._access.bus.dma_alloc(self.bounce_bytes)
+            self._bounce = self._access.dma_alloc(self.bounce_bytes)
         size = self.bounce_bytes
         if not 0 < length <= size:
             raise ValueError(f"a frame of {length} bytes; the copy buffer has {size}")
