@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tlsnic.qemu import _kvm, doctor, parts
+from tlsnic.qemu import _kvm, _socket_state, doctor, parts
 from tlsnic.qemu.doctor import Check, check_socket
 from tlsnic.qemu.parts import PartError, Qemu
 
@@ -154,6 +154,14 @@ def test_tap_is_tried_without_leaving_a_device_or_namespace() -> None:
     assert (sorted(os.listdir("/sys/class/net")), os.readlink("/proc/self/ns/net")) == before
 
 
+def test_work_directories_of_killed_runs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.workdir, "stale", lambda: [Path("/tmp/tlsnic-a")])
+    found = doctor.check_leftovers()
+    assert (found.ok, found.needed, found.fix) == (False, False, "rm -r /tmp/tlsnic-a")
+    monkeypatch.setattr(doctor.workdir, "stale", list)
+    assert doctor.check_leftovers().ok
+
+
 @pytest.fixture
 def listener(tmp_path: Path) -> Iterator[tuple[Path, socket.socket]]:
     path = tmp_path / "s"
@@ -186,7 +194,7 @@ def test_socket_in_use_names_the_process_and_is_not_connected_to(
 def test_listener_that_is_not_listed_is_found_by_connecting(
     listener: tuple[Path, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_listeners", lambda path: set())
+    monkeypatch.setattr(_socket_state, "_listeners", lambda path: set())
     path, bound = listener
     assert check_socket(path) == doctor.SocketState(path, "in use")
     bound.accept()[0].close()

@@ -69,6 +69,20 @@ def test_changed_recipe_gets_its_own_directory(tmp_path: Path, console: Console)
     assert maker.builds == 2
 
 
+def test_only_old_results_of_other_recipes_of_this_part_are_removed(
+    tmp_path: Path, console: Console
+) -> None:
+    ancient = ensure(recipe(Maker(), 1), tmp_path, console)
+    recent = ensure(recipe(Maker(), 2), tmp_path, console)
+    other = tmp_path / "part-of-something-else"
+    other.mkdir()
+    (other / _cache.MANIFEST).write_text("")
+    for folder in (ancient, other):
+        os.utime(folder / _cache.MANIFEST, (1, 1))
+    new = ensure(recipe(Maker(), 3), tmp_path, console)
+    assert everything_in(tmp_path) == {recent.name, other.name, new.name, ".part.lock"}
+
+
 def truncate(part: Path) -> None:
     os.truncate(part / "lib/part.so", 17)
 

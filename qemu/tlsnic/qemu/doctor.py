@@ -6,7 +6,6 @@ Check; a check that raises is itself reported as a problem.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import fcntl
 import importlib
@@ -16,8 +15,6 @@ import mmap
 import os
 import re
 import shutil
-import socket
-import stat
 import struct
 import sys
 import threading
@@ -25,8 +22,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tlsnic.qemu import _kvm, parts
+from tlsnic.qemu import _kvm, parts, workdir
+from tlsnic.qemu._socket_state import SocketState, check_socket
 from tlsnic.qemu.parts import Qemu
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "SocketState",
+    "check_socket",
+    "examine",
+    "kvm_works",
+    "run",
+    "socket_check",
+]
 
 _INSTALL = "run: python -m pip install -e '.[dev]'"
 _OLDEST_PYTHON = (3, 11)
@@ -36,7 +45,6 @@ _WORKING_MIB = 100
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF = 0x400454CA
 _IFF_TAP_NO_PI = 0x1002
-_LISTENING = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix, net/unix/af_unix.c
 
 
 @dataclass(frozen=True)
@@ -58,18 +66,6 @@ class Check:
         word = "ok" if self.ok else "problem" if self.needed else "limit"
         text = f"{word:8}{self.name}: {self.detail}"
         return text if self.ok or not self.fix else f"{text}\n        fix: {self.fix}"
-
-
-@dataclass(frozen=True)
-class SocketState:
-    """What is at a socket's path: "free", "in use", "stale" or "not a socket".
-
-    `pid` is the living owner's process id, None where it cannot be found out.
-    """
-
-    path: Path
-    state: str
-    pid: int | None = None
 
 
 def kvm_works(qemu: Qemu, kernel: Path) -> bool:
@@ -270,55 +266,19 @@ def check_traffic_tools() -> Check:
     )
 
 
-def check_socket(path: Path) -> SocketState:
-    """Tell whether a Unix socket's path is free, held by a living process, or left by a dead one.
-
-    The listener is looked up rather than connected to: a device serves one client, and a probe
-    must not be it. Only a listener of another network namespace has to be tried with a connection.
-    """
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return SocketState(path, "free")
-    if not stat.S_ISSOCK(mode):
-        return SocketState(path, "not a socket")
-    inodes = _listeners(path)
-    if inodes:
-        return SocketState(path, "in use", _holder(inodes))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            return SocketState(path, "stale")
-        except FileNotFoundError:
-            return SocketState(path, "free")
-        except OSError:
-            pass  # no permission, another type, or its queue is full: somebody is there
-    return SocketState(path, "in use")
-
-
-def _listeners(path: Path) -> set[int]:
-    """The inode numbers of sockets that listen at `path`, in this network namespace."""
-    wanted = os.path.abspath(path)
-    found = set()
-    for line in Path("/proc/net/unix").read_text(errors="surrogateescape").splitlines()[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) == 8 and fields[7] == wanted and int(fields[3], 16) & _LISTENING:
-            found.add(int(fields[6]))
-    return found
-
-
-def _holder(inodes: set[int]) -> int | None:
-    """The process that has one of the sockets open, as far as we may look."""
-    targets = {f"socket:[{inode}]" for inode in inodes}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            for fd in (process / "fd").iterdir():
-                with contextlib.suppress(OSError):
-                    if os.readlink(fd) in targets:
-                        return int(process.name)
-    return None
+def check_leftovers() -> Check:
+    """Work directories, with their sockets, of runs that were killed."""
+    left = workdir.stale()
+    if not left:
+        return Check("leftovers", True, "no run was killed before it could tidy up")
+    listed = " ".join(map(str, left))
+    return Check(
+        "leftovers",
+        False,
+        f"{len(left)} work directories of killed runs; the next run removes them",
+        f"rm -r {listed}",
+        needed=False,
+    )
 
 
 def socket_check(path: Path) -> Check:
@@ -346,6 +306,7 @@ CHECKS: Mapping[str, Callable[[], Check]] = {
     "kvm": check_kvm,
     "tap": check_tap,
     "tools": check_traffic_tools,
+    "leftovers": check_leftovers,
 }
 
 

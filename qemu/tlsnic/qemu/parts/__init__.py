@@ -2,6 +2,21 @@
 
 Each function below returns at once when the part is in the cache (`cache_root()`) and sound, else
 makes it, showing progress on standard error. All raise PartError, which carries the fix.
+
+Parts come from Debian packages that a private apt fetches and verifies, and that are unpacked into
+the cache rather than installed: no maintainer script runs, so neither root nor a chroot is needed,
+nothing of the machine changes, and an interrupted run leaves no mounts. The machine itself is given
+only what cannot live in the cache: a C compiler with the libraries that libvfio-user is built
+against, and the programs that tests with real traffic run. Those are installed as root or through
+sudo, in one uninterrupted apt-get; where neither can be had, the exact command is named.
+
+What the user has wins over what would be made, after a check:
+
+    TLSNIC_LIBVFIO_USER     a libvfio-user.so
+    TLSNIC_QEMU             a qemu-system-x86_64 of version 10.1 or later with vfio-user-pci
+    TLSNIC_KERNEL           a Linux kernel (bzImage); TLSNIC_INITRD its initial RAM disk
+    TLSNIC_IMAGE            a root disk: ext4, no partition table
+    TLSNIC_DEBIAN_MIRROR    the mirror to use, where the machine's apt sources name none
 """
 
 from __future__ import annotations

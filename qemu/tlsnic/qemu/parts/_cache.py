@@ -29,6 +29,7 @@ from tlsnic.qemu.parts._run import CommandError, check_stopped
 
 MANIFEST = "manifest.json"
 _MANIFEST_FORMAT = 1
+_OUTDATED_S = 30 * 24 * 3600.0
 _TEMPORARY = ".making-"
 _LOCK_POLL_S = 0.1
 
@@ -154,7 +155,18 @@ def _ensure_locked(recipe: Recipe, root: Path, console: Console) -> Path:
     except BaseException:
         remove_tree(temporary)
         raise
+    _remove_outdated(recipe, root)
     return final
+
+
+def _remove_outdated(recipe: Recipe, root: Path) -> None:
+    """Delete what older recipes made of this part a month ago or more.
+
+    Another checkout may still use a younger one; at worst it makes its own again.
+    """
+    for manifest in root.glob(f"{recipe.name}-{'[0-9a-f]' * 12}/{MANIFEST}"):
+        if time.time() - manifest.stat().st_mtime > _OUTDATED_S:
+            remove_tree(manifest.parent)
 
 
 def _write_manifest(recipe: Recipe, directory: Path, build_notes: Mapping[str, str]) -> None:
