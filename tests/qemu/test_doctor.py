@@ -86,7 +86,7 @@ def test_empty_cache_names_the_command_that_fills_it(
     for name in ("libvfio-user", "qemu", "guest"):
         assert not found[name].ok
         assert found[name].needed
-        assert "not made yet" in found[name].detail
+        assert found[name].detail == "not made yet"
         assert parts.MAKE_COMMAND in found[name].fix
     assert not found["kvm"].needed
     assert f"{doctor._ALL_PARTS_MIB} MiB needed" in found["disk"].detail

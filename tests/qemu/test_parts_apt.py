@@ -54,6 +54,14 @@ def test_machine_without_apt_is_told_to_bring_its_own(
     assert "TLSNIC_QEMU" in caught.value.fix
 
 
+def test_other_processors_are_told_to_bring_their_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, console: Console
+) -> None:
+    monkeypatch.setattr(_apt.platform, "machine", lambda: "aarch64")
+    with pytest.raises(PartError, match="this is aarch64"):
+        Archive(tmp_path).source("part", "qemu", tmp_path / "source", console)
+
+
 def test_private_configuration_wins_over_the_machines(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

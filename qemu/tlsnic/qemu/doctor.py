@@ -323,7 +323,8 @@ def _guarded(name: str, check: Callable[[], Check]) -> Check:
         return check()
     except parts.PartError as error:
         needed = name != "kvm"  # which has nothing to boot without the other parts
-        return Check(name, False, error.message, error.fix, needed=needed)
+        message = error.message.removeprefix(f"{name}: ")
+        return Check(name, False, message, error.fix, needed=needed)
     except Exception as error:
         return Check(
             name,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -144,6 +145,12 @@ class Archive:
             self._thread_lock.release()
 
     def _write_configuration(self) -> None:
+        if platform.machine() != "x86_64":
+            raise PartError(
+                f"the parts are for x86-64 machines, and this is {platform.machine()}",
+                "bring your own: set TLSNIC_LIBVFIO_USER, TLSNIC_QEMU, TLSNIC_KERNEL, "
+                "TLSNIC_INITRD and TLSNIC_IMAGE",
+            )
         keyring = next((path for path in _KEYRINGS if path.exists()), None)
         if keyring is None:
             raise PartError(
