@@ -9,7 +9,7 @@ from tlsnic.abi import registers as reg
 from tlsnic.abi.enums import EventMask, QueueState
 from tlsnic.driver import nic as nic_module
 from tlsnic.driver import waiting
-from tlsnic.driver.bus import BusError, BusGoneError
+from tlsnic.driver.bus import BusError, BusGoneError, BusTimeoutError
 from tlsnic.driver.errors import (
     CommandTimeoutError,
     DeadlineError,
@@ -282,6 +282,24 @@ def test_close_of_a_card_that_is_gone_is_quiet(device, attach):
     device.gone = True
     nic.close()
     nic.close()
+
+
+def test_close_of_a_card_that_hangs_gives_everything_back(attach, monkeypatch):
+    nic = attach()
+
+    def hangs(*_):
+        raise BusTimeoutError("no answer")
+
+    monkeypatch.setattr(nic.access.regs, "read", hangs, raising=False)
+    close = nic.waiter.interrupts.close
+
+    def close_and_hang():
+        close()
+        hangs()
+
+    monkeypatch.setattr(nic.waiter.interrupts, "close", close_and_hang)
+    nic.close()
+    assert nic.bus.dma_live_bytes == 0
 
 
 def test_close_stops_the_card_before_memory_is_given_back(device, attach):

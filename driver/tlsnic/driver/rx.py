@@ -110,7 +110,8 @@ class RxQueue(Queue):
         self._chunks: list[DmaBuffer] = []
         self._per_chunk = entries
         if buffer_bytes:
-            self._per_chunk = min(entries, max(1, _CHUNK_BYTES // buffer_bytes))
+            fitting = max(1, _CHUNK_BYTES // buffer_bytes)
+            self._per_chunk = min(entries, 1 << fitting.bit_length() - 1)
             try:
                 for _ in range(0, entries, self._per_chunk):
                     self._chunks.append(access.dma_alloc(self._per_chunk * buffer_bytes))
@@ -163,7 +164,9 @@ class RxQueue(Queue):
             return []
         packets: list[RxPacket] = []
         view, entries, mask = ring.memory.view, ring.entries, self._mask
-        per_chunk, size, chunks = self._per_chunk, self.buffer_bytes, self._chunks
+        per_chunk, size = self._per_chunk, self.buffer_bytes
+        slot_mask, chunk_shift = per_chunk - 1, per_chunk.bit_length() - 1
+        views = [memory.view for memory in self._chunks]
         unpack, new, number = _FIELDS.unpack_from, tuple.__new__, self.number
         position = self._next
         while (word < 0) is phase and len(packets) < limit:
@@ -174,11 +177,11 @@ class RxQueue(Queue):
                     f"{self!r}: completion for {length} bytes in {buffers} buffers at {first}, "
                     f"expected at {position & mask}"
                 )
-            chunk, slot = divmod(first, per_chunk)
+            slot = first & slot_mask
             start = slot * size
             data: bytes | memoryview
-            if slot + buffers <= per_chunk and first + buffers <= entries:
-                data = chunks[chunk].view[start : start + length]
+            if slot + buffers <= per_chunk:
+                data = views[first >> chunk_shift][start : start + length]
                 if copy:
                     data = bytes(data)
             else:
@@ -186,7 +189,7 @@ class RxQueue(Queue):
             packets.append(new(RxPacket, (data, *fields, word >> 48 & _FLAGS_BUT_PHASE, number)))
             position += buffers
             index += 1
-            if index == ring.entries:
+            if index == entries:
                 index = 0
                 phase = not phase
             word = words[4 * index + 3]
