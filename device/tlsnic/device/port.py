@@ -54,6 +54,8 @@ class Port:
         self._wire_fd = wire.fileno()
         self._now_ns = 0
         self._link_up = False
+        self._joins = False
+        wire.set_receive_super_frames(False)
         self.busy = False
         self._closing = False
         self.nic.observer = self._log_diagnostic
@@ -65,6 +67,16 @@ class Port:
 
     def turn(self, now_ns: int, readable: Collection[int]) -> None:
         """Do some of everything that is pending; sets `busy` when there is more to do at once."""
+        try:
+            self._turn(now_ns, readable)
+        except Exception:
+            # A fault of the card's own: fail closed, with the keys wiped, and live on.
+            log.exception("%s: internal error; the client is disconnected", self.socket_path)
+            self.busy = False
+            self.context.disconnect("internal error")
+            self.nic.reset(ResetKind.DISCONNECT)
+
+    def _turn(self, now_ns: int, readable: Collection[int]) -> None:
         self._now_ns = now_ns
         if self._host_fd in readable:
             self._serve_host()
@@ -76,6 +88,10 @@ class Port:
             self._follow_wire()
         if self.nic.transmitter.blocked and not wire.wants_write:
             self.nic.wire_writable(now_ns)
+        if self.nic.receiver.joins != self._joins:
+            # Without coalescing the host's stack cuts its super-frames itself, faster than the card.
+            self._joins = self.nic.receiver.joins
+            wire.set_receive_super_frames(self._joins)
         self.host.msix.poll()
         self.busy = self.nic.poll(now_ns)
 
@@ -118,6 +134,8 @@ class Port:
             event = wire.events.popleft()
             level = logging.WARNING if event.kind is WireEventKind.DIAGNOSTIC else logging.INFO
             log.log(level, "%s: %s: %s", wire.name, event.name, event.detail)
+            if event.kind is not WireEventKind.DIAGNOSTIC:
+                self.nic.set_link(event.kind is WireEventKind.LINK_UP)
         self._link_up = wire.link_up
         self.nic.set_link(self._link_up)
 

@@ -12,7 +12,7 @@ from scapy.packet import Raw
 from tlsnic.abi import registers as r
 from tlsnic.abi.enums import Diagnostic, HashType, Offload, QueueState, RxFlags
 from tlsnic.abi.structures import RxDescriptor
-from tlsnic.device.packet.vnet import F_NEEDS_CSUM, GSO_TCPV4, VnetFields
+from tlsnic.device.packet.vnet import VNET_GSO_TCPV4, VNET_NEEDS_CSUM, VnetHeader
 
 OWN = "02:74:6c:73:00:01"
 PEER = "02:00:00:00:00:02"
@@ -247,7 +247,7 @@ def test_switching_coalescing_off_delivers_what_waits(rig, rx):
 
 
 def super_frame(payload):
-    return bytes(tcp4(payload)), VnetFields(F_NEEDS_CSUM, GSO_TCPV4, 54, 1448, 34, 16)
+    return bytes(tcp4(payload)), VnetHeader(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, 54, 1448, 34, 16)
 
 
 def test_super_frame_is_delivered_joined_when_coalescing_is_on(rig, rx):
@@ -282,7 +282,7 @@ def test_undone_checksum_of_the_wire_is_completed(rig, rx):
     total = sum(int.from_bytes(pseudo[i : i + 2], "big") for i in range(0, 12, 2))
     total = (total & 0xFFFF) + (total >> 16)
     partial[50:52] = total.to_bytes(2, "big")
-    rig.receive(bytes(partial), VnetFields(F_NEEDS_CSUM, 0, 0, 0, 34, 16))
+    rig.receive(bytes(partial), VnetHeader(VNET_NEEDS_CSUM, 0, 0, 0, 34, 16))
     (completion,) = rx.reap()
     assert memory(rig, rx, completion, buffers) == whole
     assert completion.flags & RxFlags.L4_CHECKSUM_OK

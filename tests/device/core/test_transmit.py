@@ -13,7 +13,7 @@ from tlsnic.abi import registers as r
 from tlsnic.abi.enums import Diagnostic, QueueState, TxFlags, TxStatus
 from tlsnic.abi.structures import TxDescriptor
 from tlsnic.device.packet.headers import parse
-from tlsnic.device.packet.vnet import GSO_TCPV4, cut
+from tlsnic.device.packet.vnet import VNET_GSO_TCPV4, cut
 
 MACS = {"dst": "02:00:00:00:00:02", "src": "02:74:6c:73:00:01"}
 
@@ -160,7 +160,7 @@ def test_wire_that_segments_gets_the_whole_packet(super_rig):
     payload = bytes(i * 13 & 0xFF for i in range(40_000))
     send_segmented(rig, tx, tcp4(payload), 1448)
     (sent,) = rig.wire.sent
-    assert (sent.vnet.gso_type, sent.vnet.gso_size) == (GSO_TCPV4, 1448)
+    assert (sent.vnet.gso_type, sent.vnet.gso_size) == (VNET_GSO_TCPV4, 1448)
     frames = [b"".join(parts) for parts in cut(sent.data, sent.vnet.gso_type, sent.vnet.gso_size)]
     assert b"".join(bytes(Ether(frame)[TCP].payload) for frame in frames) == payload
     assert rig.counter("TX_FRAMES") == len(frames)

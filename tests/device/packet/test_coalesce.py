@@ -22,7 +22,7 @@ from tlsnic.device.packet.coalesce import (
     State,
 )
 from tlsnic.device.packet.headers import Headers, parse
-from tlsnic.device.packet.vnet import GSO_TCPV4, GSO_TCPV6, complete_checksum, cut
+from tlsnic.device.packet.vnet import VNET_GSO_TCPV4, VNET_GSO_TCPV6, complete_checksum, cut
 
 V4 = IP(src="192.0.2.1", dst="192.0.2.2", id=9, flags="DF")
 V6 = IPv6(src="2001:db8::1", dst="2001:db8::2", tc=8, fl=77)
@@ -406,7 +406,7 @@ def test_any_traffic_keeps_every_byte_in_order(
         payloads = [entry[1][entry[2].payload : entry[2].end] for entry in entries]
         assert frame[headers.payload :] == b"".join(payloads)
         assert headers.tcp_seq == entries[0][2].tcp_seq
-        gso_type = GSO_TCPV4 if headers.ip_version == 4 else GSO_TCPV6
+        gso_type = VNET_GSO_TCPV4 if headers.ip_version == 4 else VNET_GSO_TCPV6
         again = [b"".join(parts) for parts in cut(frame, gso_type, packet.segment_bytes)]
         assert [raw[parse(raw).payload :] for raw in again] == payloads
         complete_checksum(frame, headers.l4, 16)

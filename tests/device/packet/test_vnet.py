@@ -15,7 +15,7 @@ from tlsnic.device.packet.checksum import fill_partial, verify_rx
 from tlsnic.device.packet.headers import parse
 from tlsnic.device.packet.vnet import (
     VnetError,
-    VnetFields,
+    VnetHeader,
     checksum_request,
     complete_checksum,
     cut,
@@ -46,7 +46,7 @@ def test_segmentation_request_has_the_documented_values(name: str) -> None:
     frame, values = FRAMES[name]
     assert segmentation_request(parse(frame), 1448) == values
     checksum_only = checksum_request(parse(frame))
-    assert checksum_only == VnetFields(1, 0, 0, 0, *values[4:])
+    assert checksum_only == VnetHeader(1, 0, 0, 0, *values[4:])
 
 
 @pytest.mark.parametrize("name", FRAMES)

@@ -314,7 +314,7 @@ class _Reader:
     def _member_mask(self, member: Member) -> int:
         """Bits of the member that may be set: with flags, only those that have a name."""
         if member.enum is not None and member.is_flags:
-            return reduce(or_, (value.value for value in self.enum_types[member.enum]))
+            return int(reduce(or_, (value.value for value in self.enum_types[member.enum])))
         return (1 << 8 * member.size) - 1
 
     def _members(self, parent: Any, prefix: str, base: int, members: list[Member]) -> None:

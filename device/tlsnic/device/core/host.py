@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from tlsnic.device.packet.vnet import VnetFields
+from tlsnic.device.packet.vnet import VnetHeader
 
 Buffer = bytes | bytearray | memoryview
 
@@ -62,7 +62,7 @@ class Port(Protocol):
 
     @property
     def takes_super_frames(self) -> bool:
-        """Whether segmentation and checksums may be left to the wire with a `VnetFields`."""
+        """Whether segmentation and checksums may be left to the wire with a `VnetHeader`."""
 
-    def send(self, parts: Sequence[Buffer], vnet: VnetFields | None, now_ns: int) -> bool:
+    def send(self, parts: Sequence[Buffer], vnet: VnetHeader | None, now_ns: int) -> bool:
         """Take a frame that `parts` make up; False: not now. Parts are only valid during the call."""

@@ -26,7 +26,7 @@ from tlsnic.device.core.regfile import RegisterFile
 from tlsnic.device.core.rings import Queue, bind_registers
 from tlsnic.device.core.steering import Steering
 from tlsnic.device.core.transmit import TransmitQueue, Transmitter
-from tlsnic.device.packet.vnet import VnetFields
+from tlsnic.device.packet.vnet import VnetHeader
 
 BAR_REGISTERS: Final = 0
 BAR_DOORBELLS: Final = 2
@@ -127,7 +127,7 @@ class Nic:
         else:
             self._doorbell_file.write(offset, width, value)
 
-    def receive(self, frame: memoryview, vnet: VnetFields | None, now_ns: int) -> None:
+    def receive(self, frame: memoryview, vnet: VnetHeader | None, now_ns: int) -> None:
         """A frame from the wire; the view is only used during the call."""
         self._advance(now_ns)
         self.receiver.receive(frame, vnet)

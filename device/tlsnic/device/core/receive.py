@@ -26,9 +26,9 @@ from tlsnic.device.packet.headers import (
     parse,
 )
 from tlsnic.device.packet.vnet import (
-    F_NEEDS_CSUM,
+    VNET_NEEDS_CSUM,
     VnetError,
-    VnetFields,
+    VnetHeader,
     complete_checksum,
     cut,
 )
@@ -209,7 +209,7 @@ class Receiver:
         due = None if self._coalescer is None else self._coalescer.next_deadline_us()
         return None if due is None else due * 1000
 
-    def receive(self, frame: memoryview, vnet: VnetFields | None) -> None:
+    def receive(self, frame: memoryview, vnet: VnetHeader | None) -> None:
         """Take one frame from the wire, or a super-frame with the header that describes it."""
         if vnet is not None and vnet.gso_type:
             self._receive_super_frame(frame, vnet)
@@ -224,7 +224,7 @@ class Receiver:
         if length > limit:
             counters.rx_drop_oversize += 1
             return
-        if vnet is not None and vnet.flags & F_NEEDS_CSUM:
+        if vnet is not None and vnet.flags & VNET_NEEDS_CSUM:
             completed = self._complete_checksum(frame, vnet)
             if completed is None:
                 return
@@ -258,7 +258,7 @@ class Receiver:
             return None
         return headers
 
-    def _receive_super_frame(self, frame: memoryview, vnet: VnetFields) -> None:
+    def _receive_super_frame(self, frame: memoryview, vnet: VnetHeader) -> None:
         """A frame that the sending host left to be cut: the same as its segments, joined."""
         counters = self._counters
         headers = parse(frame)
@@ -298,7 +298,7 @@ class Receiver:
         for parts in pieces:
             self.receive(memoryview(b"".join(parts)), None)
 
-    def _complete_checksum(self, frame: memoryview, vnet: VnetFields) -> memoryview | None:
+    def _complete_checksum(self, frame: memoryview, vnet: VnetHeader) -> memoryview | None:
         """The frame with the checksum that its sender left undone; None when that cannot be."""
         whole = bytearray(frame)
         try:

@@ -19,7 +19,7 @@ from tlsnic.device.packet import vlan
 from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, fill_partial
 from tlsnic.device.packet.headers import PROTOCOL_TCP, Headers, parse
 from tlsnic.device.packet.segment import MAX_IP_BYTES, segment
-from tlsnic.device.packet.vnet import VnetFields, segmentation_request
+from tlsnic.device.packet.vnet import VnetHeader, segmentation_request
 
 MIN_FRAME_BYTES: Final = 60
 """Shorter frames are padded with zeros, as IEEE 802.3 asks (without FCS)."""
@@ -48,7 +48,7 @@ _PADDING: Final = bytes(MIN_FRAME_BYTES)
 
 Descriptor = tuple[int, int, int, int, int, int, int, int]
 """address, length, flags, vlan_tci, send_tag, mss, header_length, reserved."""
-Frame = tuple[list[Buffer], VnetFields | None, int, int]
+Frame = tuple[list[Buffer], VnetHeader | None, int, int]
 """Parts, work left to the wire, frames on the wire, bytes on the wire."""
 
 
@@ -149,7 +149,7 @@ class Transmitter:
         return True
 
     def _hand_over(
-        self, parts: list[Buffer], vnet: VnetFields | None, frames: int, length: int
+        self, parts: list[Buffer], vnet: VnetHeader | None, frames: int, length: int
     ) -> bool:
         counters = self._counters
         if not self._port.send(parts, vnet, self.now_ns):

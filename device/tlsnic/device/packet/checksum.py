@@ -23,6 +23,8 @@ _BIG: Final = Struct(">H")
 _UINT32: Final = np.dtype("<u4")
 _UINT64: Final = np.dtype(np.uint64)
 _frombuffer = np.frombuffer
+_pack_word = _LITTLE.pack_into
+_from_bytes = int.from_bytes
 _reduce = np.add.reduce
 
 
@@ -34,7 +36,7 @@ def word_sum(data: Buffer) -> int:
     """
     length = len(data)
     if length < _NUMPY_FROM_BYTES:
-        return int.from_bytes(data, "little")
+        return _from_bytes(data, "little")
     total = int(_reduce(_frombuffer(data, _UINT32, length >> 2), dtype=_UINT64))
     if length & 3:
         total += int.from_bytes(data[length & ~3 :], "little")
@@ -76,9 +78,10 @@ def pseudo_header_sum(frame: Buffer, headers: Headers, l4_bytes: int | None = No
 
 def fill_ipv4(head: bytearray | memoryview, headers: Headers) -> None:
     """Writes the IPv4 header checksum; `head` begins with the frame and reaches to l4."""
-    l3, l4 = headers.l3, headers.l4
-    _LITTLE.pack_into(head, l3 + 10, 0)
-    _LITTLE.pack_into(head, l3 + 10, -int.from_bytes(head[l3:l4], "little") % 65535)
+    l3 = headers.l3
+    field = l3 + 10
+    head[field : field + 2] = b"\0\0"
+    _pack_word(head, field, -_from_bytes(head[l3 : headers.l4], "little") % 65535)
 
 
 def fill_l4(
@@ -97,7 +100,7 @@ def fill_l4(
     field = _field(headers)
     if not field:
         return False
-    _LITTLE.pack_into(head, field, 0)
+    _pack_word(head, field, 0)
     length = headers.l4_bytes if l4_bytes is None else l4_bytes
     total = pseudo_header_sum(head, headers, length)
     if not rest:
@@ -110,7 +113,7 @@ def fill_l4(
     if missing:
         raise ValueError(f"frame ends {missing} bytes before its layer 4 length")
     value = -total % 65535
-    _LITTLE.pack_into(head, field, value or _zero(headers))
+    _pack_word(head, field, value or _zero(headers))
     return True
 
 
@@ -122,7 +125,7 @@ def fill_partial(head: bytearray | memoryview, headers: Headers) -> bool:
     """
     field = _field(headers)
     if field:
-        _LITTLE.pack_into(head, field, fold(pseudo_header_sum(head, headers)))
+        _pack_word(head, field, fold(pseudo_header_sum(head, headers)))
     return field != 0
 
 

@@ -114,48 +114,48 @@ def parse(
     end with the frame whatever IP and UDP say: a segmentation request has only templates there.
     """
     have = len(frame)
-    if frame_bytes is None and not ignore_ip_length and have >= _FAST_IPV4_BYTES:
+    total = have if frame_bytes is None or frame_bytes < have else frame_bytes
+    if have >= _FAST_IPV4_BYTES:
         ether_type, first, length, frag, protocol, seq, ack, offset, flags = _FAST_IPV4.unpack_from(
             frame
         )
         if ether_type == ETHERTYPE_IPV4 and first == 0x45 and not frag & 0x3FFF:
-            end = 14 + length
-            if end <= have:
+            end = total if ignore_ip_length else 14 + length
+            if end <= total:
                 if protocol == PROTOCOL_TCP:
                     payload = 34 + (offset >> 2 & 0x3C)
-                    if 54 <= payload <= end:
+                    if 54 <= payload <= end and payload <= have:
                         flags |= (offset & 1) << 8
                         return _new(Headers, (
                             None, ETHERTYPE_IPV4, None, 14, 34, payload, end, 4, PROTOCOL_TCP,
-                            False, length - 20, flags, seq, ack,
+                            False, end - 34, flags, seq, ack,
                         ))  # fmt: skip
                 elif protocol == PROTOCOL_UDP:
-                    l4_bytes = seq >> 16
-                    if 8 <= l4_bytes <= length - 20:
+                    l4_bytes = end - 34 if ignore_ip_length else seq >> 16
+                    if 8 <= l4_bytes <= end - 34:
                         return _new(Headers, (
                             None, ETHERTYPE_IPV4, None, 14, 34, 42, end, 4, PROTOCOL_UDP,
                             False, l4_bytes, 0, 0, 0,
                         ))  # fmt: skip
         elif ether_type == ETHERTYPE_IPV6 and have >= _FAST_IPV6_BYTES:
             _, first, length, protocol, seq, ack, offset, flags = _FAST_IPV6.unpack_from(frame)
-            end = 54 + length
-            if first >> 4 == 6 and end <= have:
+            end = total if ignore_ip_length else 54 + length
+            if first >> 4 == 6 and end <= total:
                 if protocol == PROTOCOL_TCP:
                     payload = 54 + (offset >> 2 & 0x3C)
-                    if 74 <= payload <= end:
+                    if 74 <= payload <= end and payload <= have:
                         flags |= (offset & 1) << 8
                         return _new(Headers, (
                             None, ETHERTYPE_IPV6, None, 14, 54, payload, end, 6, PROTOCOL_TCP,
-                            False, length, flags, seq, ack,
+                            False, end - 54, flags, seq, ack,
                         ))  # fmt: skip
                 elif protocol == PROTOCOL_UDP:
-                    l4_bytes = seq >> 16
-                    if 8 <= l4_bytes <= length:
+                    l4_bytes = end - 54 if ignore_ip_length else seq >> 16
+                    if 8 <= l4_bytes <= end - 54:
                         return _new(Headers, (
                             None, ETHERTYPE_IPV6, None, 14, 54, 62, end, 6, PROTOCOL_UDP,
                             False, l4_bytes, 0, 0, 0,
                         ))  # fmt: skip
-    total = have if frame_bytes is None else max(frame_bytes, have)
     return _parse_any(frame, have, total, ignore_ip_length)
 
 

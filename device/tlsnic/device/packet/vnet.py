@@ -19,49 +19,58 @@ from tlsnic.device.packet.headers import (
 )
 from tlsnic.device.packet.segment import Frame, segment
 
-F_NEEDS_CSUM: Final = 1
-F_DATA_VALID: Final = 2
-
-GSO_NONE: Final = 0
-GSO_TCPV4: Final = 1
-GSO_TCPV6: Final = 4
-GSO_UDP_L4: Final = 5
-GSO_ECN: Final = 0x80
+VNET_NEEDS_CSUM: Final = 1
+"""flags: complete the checksum over csum_start to the end, and store it at csum_offset from it."""
+VNET_DATA_VALID: Final = 2
+"""flags: the checksum was verified already."""
+VNET_GSO_NONE: Final = 0
+VNET_GSO_TCPV4: Final = 1
+VNET_GSO_TCPV6: Final = 4
+VNET_GSO_UDP_L4: Final = 5
+VNET_GSO_ECN: Final = 0x80
+"""Added to the gso_type of TCP: CWR belongs to the first segment only."""
+VNET_FORMAT: Final = Struct("<BBHHHH")
+"""Layout of `VnetHeader` in memory: 10 bytes, little endian."""
 
 _CHECKSUM_OFFSET: Final = {PROTOCOL_TCP: 16, PROTOCOL_UDP: 6}
 _LITTLE: Final = Struct("<H")
+_new = tuple.__new__
 
 
 class VnetError(ValueError):
     """A received virtio-net header does not fit its frame."""
 
 
-class VnetFields(NamedTuple):
-    """The fields of struct virtio_net_hdr, in its order."""
+class VnetHeader(NamedTuple):
+    """virtio_net_hdr without num_buffers, in its order; offsets and sizes in bytes.
+
+    It says which work was left to the receiving side of a wire: completing a checksum (`flags` has
+    VNET_NEEDS_CSUM), cutting into segments of `gso_size` (`gso_type` not 0).
+    """
 
     flags: int = 0
-    gso_type: int = GSO_NONE
+    gso_type: int = VNET_GSO_NONE
     hdr_len: int = 0  # bytes of headers; a hint
     gso_size: int = 0  # payload bytes per segment
     csum_start: int = 0  # offset in the frame
     csum_offset: int = 0  # of the checksum field behind csum_start
 
 
-def checksum_request(headers: Headers) -> VnetFields:
+def checksum_request(headers: Headers) -> VnetHeader:
     """Asks for the TCP or UDP checksum; the frame's field has to be fill_partial()'s.
 
     ValueError without a TCP or UDP header.
     """
     if not headers.l4_bytes:
         raise ValueError("checksum offload needs a TCP or UDP header")
-    return VnetFields(
-        flags=F_NEEDS_CSUM,
+    return VnetHeader(
+        flags=VNET_NEEDS_CSUM,
         csum_start=headers.l4,
         csum_offset=_CHECKSUM_OFFSET[headers.protocol],
     )
 
 
-def segmentation_request(headers: Headers, mss: int) -> VnetFields:
+def segmentation_request(headers: Headers, mss: int) -> VnetHeader:
     """Asks for a super-frame to be cut into frames of `mss` payload bytes, checksums included.
 
     The frame needs the IP and UDP lengths of the super-frame and fill_partial()'s checksum.
@@ -69,11 +78,14 @@ def segmentation_request(headers: Headers, mss: int) -> VnetFields:
     """
     if not 1 <= mss <= 0xFFFF:
         raise ValueError(f"segment size {mss} is not between 1 and 65535")
-    fields = checksum_request(headers)
+    if not headers.l4_bytes:
+        raise ValueError("checksum offload needs a TCP or UDP header")
     gso_type = _gso_type(headers)
     if headers.tcp_flags & TCP_CWR:
         gso_type |= GSO_ECN
-    return fields._replace(gso_type=gso_type, hdr_len=headers.payload, gso_size=mss)
+    return _new(VnetFields, (
+        F_NEEDS_CSUM, gso_type, headers.payload, mss, headers.l4, _CHECKSUM_OFFSET[headers.protocol]
+    ))  # fmt: skip
 
 
 def complete_checksum(
@@ -99,7 +111,7 @@ def cut(frame: Buffer, gso_type: int, gso_size: int) -> list[Frame]:
     unknown or not the frame's, or the size is 0 or too large.
     """
     headers = parse(frame)
-    kind = gso_type & ~GSO_ECN
+    kind = gso_type & ~VNET_GSO_ECN
     if not headers.l4_bytes or kind != _gso_type(headers):
         raise VnetError(f"segmentation type {gso_type:#x} does not fit the frame's headers")
     view = memoryview(frame)
@@ -112,5 +124,5 @@ def cut(frame: Buffer, gso_type: int, gso_size: int) -> list[Frame]:
 
 def _gso_type(headers: Headers) -> int:
     if headers.protocol == PROTOCOL_UDP:
-        return GSO_UDP_L4
-    return GSO_TCPV4 if headers.ip_version == 4 else GSO_TCPV6
+        return VNET_GSO_UDP_L4
+    return VNET_GSO_TCPV4 if headers.ip_version == 4 else VNET_GSO_TCPV6

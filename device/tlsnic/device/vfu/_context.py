@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tlsnic.device.vfu import _abi
 from tlsnic.device.vfu._abi import Abi, IoVecC
@@ -155,7 +155,7 @@ class Context:
         self._ok(self._calls.vfu_pci_init(context, pci_type, 0, revision), "vfu_pci_init")
         size = EXPRESS_CONFIG_BYTES if pci_type >= PciType.PCI_X_2 else CONFIG_BYTES
         address = self._calls.vfu_pci_get_config_space(context)
-        array_type = type(
+        array_type: Any = type(
             "ConfigSpace", (ctypes.Array,), {"_type_": ctypes.c_ubyte, "_length_": size}
         )
         array: ctypes.Array[ctypes.c_ubyte] = array_type.from_address(address)

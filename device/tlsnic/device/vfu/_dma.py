@@ -23,6 +23,7 @@ import os
 import weakref
 from bisect import bisect_right, insort
 from collections.abc import Callable
+from typing import Any
 
 from tlsnic.device.vfu._abi import DmaInfoC
 from tlsnic.device.vfu._errors import DmaError
@@ -112,7 +113,7 @@ class _Mapping:
 
     @staticmethod
     def of(size: int, address: int) -> "ctypes.Array[ctypes.c_ubyte]":
-        kind = type("Mapping", (ctypes.Array,), {"_type_": ctypes.c_ubyte, "_length_": size})
+        kind: Any = type("Mapping", (ctypes.Array,), {"_type_": ctypes.c_ubyte, "_length_": size})
         array: ctypes.Array[ctypes.c_ubyte] = kind.from_address(address)
         return array
 

@@ -4,8 +4,7 @@
 protocol they share, and who calls what when, is in `tlsnic.device.wire.base`.
 """
 
-from .base import (
-    MAX_FRAME_BYTES,
+from tlsnic.device.packet.vnet import (
     VNET_DATA_VALID,
     VNET_FORMAT,
     VNET_GSO_ECN,
@@ -13,9 +12,13 @@ from .base import (
     VNET_GSO_TCPV4,
     VNET_GSO_TCPV6,
     VNET_NEEDS_CSUM,
+    VnetHeader,
+)
+
+from .base import (
+    MAX_FRAME_BYTES,
     Buffer,
     Sink,
-    VnetHeader,
     Wire,
     WireCounters,
     WireError,

@@ -16,11 +16,12 @@ only demand is that it does not go back.
 from __future__ import annotations
 
 import enum
-import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
+
+from tlsnic.device.packet.vnet import VnetHeader
 
 Buffer = bytes | bytearray | memoryview
 
@@ -29,35 +30,6 @@ MAX_FRAME_BYTES = 65536 + 4096
 
 MAX_PENDING_EVENTS = 1024
 """Events kept while nobody takes them; the oldest go first."""
-
-
-class VnetHeader(NamedTuple):
-    """virtio_net_hdr without num_buffers (VIRTIO 1.2, section 5.1.6); offsets and sizes in bytes.
-
-    It says which work was left to the receiving side of the wire: completing a checksum
-    (`flags` has VNET_NEEDS_CSUM), cutting into segments of `gso_size` (`gso_type` not 0).
-    """
-
-    flags: int = 0
-    gso_type: int = 0
-    hdr_len: int = 0
-    gso_size: int = 0
-    csum_start: int = 0
-    csum_offset: int = 0
-
-
-VNET_NEEDS_CSUM = 1
-"""flags: complete the checksum over csum_start to the end, and store it at csum_offset from it."""
-VNET_DATA_VALID = 2
-"""flags: the checksum was verified already."""
-VNET_GSO_NONE = 0
-VNET_GSO_TCPV4 = 1
-VNET_GSO_TCPV6 = 4
-VNET_GSO_ECN = 0x80
-"""Added to the gso_type of TCP: CWR belongs to the first segment only."""
-
-VNET_FORMAT = struct.Struct("<BBHHHH")
-"""Layout of `VnetHeader` in memory: 10 bytes, little endian."""
 
 
 class WireError(Exception):

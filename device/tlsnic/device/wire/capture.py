@@ -11,7 +11,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from .base import Buffer, Sink, VnetHeader, Wire, WireError
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import Buffer, Sink, Wire, WireError
 from .pcapng import Direction, PcapngWriter
 from .stage import Stage
 

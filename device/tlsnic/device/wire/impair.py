@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .base import Buffer, Sink, VnetHeader, Wire, frame_bytes
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import Buffer, Sink, Wire, frame_bytes
 from .lane import NO_IMPAIRMENTS, ImpairmentCounters, Impairments, Lane
 from .stage import Stage
 

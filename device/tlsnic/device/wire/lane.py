@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .base import VNET_GSO_NONE, VnetHeader
+from tlsnic.device.packet.vnet import VNET_GSO_NONE, VnetHeader
 
 ETHERNET_OVERHEAD_BYTES = 24
 """FCS 4, preamble 8, gap 12: what a frame takes on an Ethernet beyond its own bytes."""

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .base import Buffer, Sink, VnetHeader, WireBase, frame_bytes
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import Buffer, Sink, WireBase, frame_bytes
 
 
 class SentFrame(NamedTuple):

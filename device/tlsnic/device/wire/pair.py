@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from .base import Buffer, Sink, VnetHeader, WireBase, frame_bytes
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import Buffer, Sink, WireBase, frame_bytes
 
 DEFAULT_QUEUE_FRAMES = 512
 

@@ -168,6 +168,7 @@ class PcapngWriter:
         if not self._buffer or self._fd < 0:
             return
         rest = memoryview(bytes(self._buffer))
+        written = len(rest)
         self._buffer.clear()
         whole = self._written_bytes
         try:
@@ -181,7 +182,7 @@ class PcapngWriter:
             raise WireError(
                 f"cannot write capture {self.path}: {error.strerror}", "make room on the disk"
             ) from error
-        self._written_bytes = whole + len(rest.obj)
+        self._written_bytes = whole + written
 
     def close(self) -> None:
         """Flush and close; may be called twice."""

@@ -13,7 +13,9 @@ import enum
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from .base import MAX_FRAME_BYTES, Buffer, Sink, VnetHeader, WireBase, WireError, frame_bytes
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import MAX_FRAME_BYTES, Buffer, Sink, WireBase, WireError, frame_bytes
 from .pcapng import LINKTYPE_ETHERNET, CapturedFrame, Direction, PcapngReader, PcapngWriter
 
 

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Self
 
-from .base import Buffer, Sink, VnetHeader, Wire, WireCounters, WireEvent, WireEventKind
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import Buffer, Sink, Wire, WireCounters, WireEvent, WireEventKind
 
 
 class Stage:

@@ -18,7 +18,9 @@ import socket
 import struct
 from collections.abc import Sequence
 
-from .base import MAX_FRAME_BYTES, Buffer, Sink, VnetHeader, WireBase, frame_bytes
+from tlsnic.device.packet.vnet import VnetHeader
+
+from .base import MAX_FRAME_BYTES, Buffer, Sink, WireBase, frame_bytes
 from .endpoint import Connector, Listener, tcp_address, unix_address
 
 RETRY_NS = 250_000_000

@@ -19,16 +19,9 @@ import struct
 import threading
 from collections.abc import Sequence
 
-from .base import (
-    MAX_FRAME_BYTES,
-    VNET_FORMAT,
-    Buffer,
-    Sink,
-    VnetHeader,
-    WireBase,
-    WireError,
-    frame_bytes,
-)
+from tlsnic.device.packet.vnet import VNET_FORMAT, VnetHeader
+
+from .base import MAX_FRAME_BYTES, Buffer, Sink, WireBase, WireError, frame_bytes
 
 _TUN_PATH = "/dev/net/tun"
 _TUNSETIFF = 0x400454CA

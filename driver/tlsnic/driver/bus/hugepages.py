@@ -80,7 +80,7 @@ def physical_address(pagemap_fd: int, address: int) -> int:
     frame = entry & _PAGEMAP_PFN
     if not frame:
         raise BusError("the kernel hides physical addresses", "run as root (CAP_SYS_ADMIN)")
-    return frame * mmap.PAGESIZE + address % mmap.PAGESIZE
+    return int(frame * mmap.PAGESIZE + address % mmap.PAGESIZE)
 
 
 def contiguous_runs(physical: list[int]) -> list[tuple[int, int]]:

@@ -9,12 +9,13 @@ for the formats H and Q. Assigning a slice of an `mmap`, or `struct.pack_into` w
 from __future__ import annotations
 
 import sys
+from typing import Final, Literal
 
 from .base import Bar
 from .errors import BusError
 from .sysfs import file_read, file_write
 
-_FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_FORMATS: Final[dict[int, Literal["B", "H", "I", "Q"]]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class MappedBar(Bar):

@@ -255,7 +255,9 @@ def _compile(tree: Path) -> None:
     words = ["-q", "-q", "-s", str(tree), "-p", "/", "--invalidation-mode", "unchecked-hash"]
     # In parallel here rather than with -j: workers of compileall would start without the loader.
     folders = (f"usr/lib/{_PYTHON}", "usr/lib/python3/dist-packages")
-    commands = [[*_foreign_python(tree), "-m", "compileall", *words, tree / f] for f in folders]
+    commands: list[list[str | Path]] = [
+        [*_foreign_python(tree), "-m", "compileall", *words, tree / f] for f in folders
+    ]
     with ThreadPoolExecutor(len(commands)) as pool:
         for future in [pool.submit(run, command) for command in commands]:
             future.result()
@@ -296,7 +298,16 @@ def _make_image(tree: Path, image: Path) -> None:
         "-b",
         "4096",
     ]
-    words += ["-O", "^has_journal", "-E", "root_owner=0:0", "-d", tree, image, f"{size_mib}M"]
+    words += [
+        "-O",
+        "^has_journal",
+        "-E",
+        "root_owner=0:0",
+        "-d",
+        str(tree),
+        str(image),
+        f"{size_mib}M",
+    ]
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     run([*_as_root_in_appearance(), *words], env={"PATH": path})
 
