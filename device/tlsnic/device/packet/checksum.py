@@ -39,7 +39,7 @@ def word_sum(data: Buffer) -> int:
         return _from_bytes(data, "little")
     total = int(_reduce(_frombuffer(data, _UINT32, length >> 2), dtype=_UINT64))
     if length & 3:
-        total += int.from_bytes(data[length & ~3 :], "little")
+        total += _from_bytes(data[length & ~3 :], "little")
     return total
 
 
@@ -73,7 +73,7 @@ def pseudo_header_sum(frame: Buffer, headers: Headers, l4_bytes: int | None = No
     length = headers.l4_bytes if l4_bytes is None else l4_bytes
     l3 = headers.l3
     addresses = frame[l3 + 12 : l3 + 20] if headers.ip_version == 4 else frame[l3 + 8 : l3 + 40]
-    return int.from_bytes(addresses, "little") + ((headers.protocol + length) << 8)
+    return _from_bytes(addresses, "little") + ((headers.protocol + length) << 8)
 
 
 def fill_ipv4(head: bytearray | memoryview, headers: Headers) -> None:
@@ -181,7 +181,7 @@ def verify_rx(frame: Buffer, headers: Headers) -> RxChecksum:
     """
     _, _, _, l3, l4, _, _, version, protocol, _, l4_bytes, _, _, _ = headers
     if version == 4:
-        results = _IPV4[int.from_bytes(frame[l3:l4], "little") % 65535 == 0]
+        results = _IPV4[_from_bytes(frame[l3:l4], "little") % 65535 == 0]
         addresses, addresses_end = l3 + 12, l3 + 20
     elif version == 6:
         results = _IPV6

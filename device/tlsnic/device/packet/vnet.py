@@ -82,9 +82,10 @@ def segmentation_request(headers: Headers, mss: int) -> VnetHeader:
         raise ValueError("checksum offload needs a TCP or UDP header")
     gso_type = _gso_type(headers)
     if headers.tcp_flags & TCP_CWR:
-        gso_type |= GSO_ECN
-    return _new(VnetFields, (
-        F_NEEDS_CSUM, gso_type, headers.payload, mss, headers.l4, _CHECKSUM_OFFSET[headers.protocol]
+        gso_type |= VNET_GSO_ECN
+    return _new(VnetHeader, (
+        VNET_NEEDS_CSUM, gso_type, headers.payload, mss, headers.l4,
+        _CHECKSUM_OFFSET[headers.protocol],
     ))  # fmt: skip
 
 
