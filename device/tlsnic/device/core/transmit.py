@@ -115,21 +115,20 @@ class Transmitter:
             DmaFault: its memory is not mapped.
         """
         flags, total = self._check(descriptors)
-        first = descriptors[0]
-        view = self._host.view
+        host = self._host
         parts: list[Buffer] = []
         for descriptor in descriptors:
-            piece = view(descriptor[0], descriptor[1], False)
+            piece = host.view(descriptor[0], descriptor[1], False)
             if piece is None:
-                parts += self._host.views(descriptor[0], descriptor[1], False)
+                parts += host.views(descriptor[0], descriptor[1], False)
             else:
                 parts.append(piece)
         if flags & _SEGMENT:
-            frames = self._segment(parts, total, first)
+            frames = self._segment(parts, total, descriptors[0])
             self._counters.tx_segmented += 1
         else:
             if flags & _OFFLOADS:
-                parts = self._offload(parts, total, first)
+                parts = self._offload(parts, total, descriptors[0])
                 if flags & _VLAN_INSERT:
                     total += VLAN_BYTES
             if total < MIN_FRAME_BYTES:
@@ -216,17 +215,18 @@ class Transmitter:
             header_length += VLAN_BYTES
             total += VLAN_BYTES
         headers = parse(head, total, ignore_ip_length=True)
-        if headers.protocol != PROTOCOL_TCP or headers.fragment or headers.fault:
-            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_SEGMENTATION, headers.protocol & 0xFF)
-        if headers.payload != header_length:
-            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, headers.payload)
-        tags = headers.l3 - ETHERNET_BYTES
+        fault, _, _, l3, _, header_end, _, _, protocol, fragment, _, _, _, _ = headers
+        if protocol != PROTOCOL_TCP or fragment or fault:
+            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_SEGMENTATION, protocol & 0xFF)
+        if header_end != header_length:
+            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_end)
         payload_bytes = total - header_length
-        if header_length - tags + min(mss, payload_bytes) > self.max_frame:
+        largest = mss if mss < payload_bytes else payload_bytes
+        if header_length - (l3 - ETHERNET_BYTES) + largest > self.max_frame:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, header_length + mss)
         count = -(-payload_bytes // mss)
         on_wire = total + (count - 1) * header_length
-        if count > 1 and self._port.takes_super_frames and total - headers.l3 <= MAX_IP_BYTES:
+        if count > 1 and self._port.takes_super_frames and total - l3 <= MAX_IP_BYTES:
             _describe_super_frame(head, headers, total)
             return [([head, *payload], segmentation_request(headers, mss), count, on_wire)]
         data = payload[0] if len(payload) == 1 else b"".join(payload)
@@ -346,6 +346,9 @@ class TransmitQueue(Queue):
 
 def _split(parts: list[Buffer], length: int) -> tuple[bytearray, list[Buffer]]:
     """A copy of the first `length` bytes of the packet, and views of the rest."""
+    first = parts[0]
+    if len(first) > length:
+        return bytearray(first[:length]), [first[length:], *parts[1:]]
     head = bytearray()
     rest: list[Buffer] = []
     for part in parts:

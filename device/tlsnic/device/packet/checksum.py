@@ -123,10 +123,11 @@ def fill_partial(head: bytearray | memoryview, headers: Headers) -> bool:
     This is what a virtio-net header with NEEDS_CSUM and a Linux CHECKSUM_PARTIAL packet start from.
     False, and nothing is written, without a TCP or UDP header.
     """
-    field = _field(headers)
-    if field:
-        _pack_word(head, field, fold(pseudo_header_sum(head, headers)))
-    return field != 0
+    if not headers.l4_bytes:
+        return False
+    field = headers.l4 + (16 if headers.protocol == PROTOCOL_TCP else 6)
+    _pack_word(head, field, (pseudo_header_sum(head, headers) - 1) % 65535 + 1)
+    return True
 
 
 def _field(headers: Headers) -> int:
