@@ -216,10 +216,10 @@ class Transmitter:
             total += VLAN_BYTES
         headers = parse(head, total, ignore_ip_length=True)
         fault, _, _, l3, _, header_end, _, _, protocol, fragment, _, _, _, _ = headers
-        if protocol != PROTOCOL_TCP or fragment or fault:
+        if protocol != PROTOCOL_TCP or fragment:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_SEGMENTATION, protocol & 0xFF)
-        if header_end != header_length:
-            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_end)
+        if fault or header_end != header_length:
+            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_length)
         payload_bytes = total - header_length
         largest = mss if mss < payload_bytes else payload_bytes
         if header_length - (l3 - ETHERNET_BYTES) + largest > self.max_frame:
