@@ -219,12 +219,14 @@ def killed_client(directory: Path, *, seed: int, rounds: int = 3) -> dict[str, o
     return {"rounds": rounds}
 
 
-def secrets_after_disconnect(directory: Path, *, seed: int) -> dict[str, object]:
-    """A key that a client handed over is nowhere in the device's memory once the client is gone."""
+def secrets(directory: Path, *, seed: int, how: str) -> dict[str, object]:
+    """A key that a client handed over is nowhere in the device's memory afterwards.
+
+    `how` is what comes between: "disconnect", or a reset ("soft", "function", "vfio").
+    """
     key = random.Random(seed).randbytes(32)
     with DeviceProcess(directory, "null", name=f"check-{seed}") as device:
-        bus = open_client(device.socket_path)
-        try:
+        with open_client(device.socket_path) as bus:
             nic = Nic.attach(bus, _SMALL)
             block = bus.dma_alloc(TlsFlow.SIZE, 64)
             block.view[TlsFlow.OFFSET_KEY : TlsFlow.OFFSET_KEY + 32] = key
@@ -233,17 +235,27 @@ def secrets_after_disconnect(directory: Path, *, seed: int) -> dict[str, object]
             nic.admin.wait(_CLIENT_TIMEOUT_S)
             nic.admin.reap()
             status = None if pending.response is None else pending.response.status
-            found_while_mapped = _memory_holds(device.child.pid, key)
-            _hang_up(bus, "between messages")
-        finally:
-            bus.close()
+            if not _memory_holds(device.child.pid, key):
+                raise CheckFailed("the search for the key finds it nowhere, so it proves nothing")
+            block.free()  # which wipes the driver's own copy
+            if how == "disconnect":
+                _hang_up(bus, "between messages")
+            else:
+                _RESETS[how](bus)
+                bus.read(0, reg.STATUS, 4)
+                if _memory_holds(device.child.pid, key):
+                    raise CheckFailed(f"the key is still in the device's memory after: {how}")
         _expect_clean(device, "after the client with a key")
-        found_afterwards = _memory_holds(device.child.pid, key)
-    if not found_while_mapped:
-        raise CheckFailed("the search for the key finds it nowhere, so it proves nothing")
-    if found_afterwards:
-        raise CheckFailed("the key is still in the device's memory")
+        if _memory_holds(device.child.pid, key):
+            raise CheckFailed("the key is still in the device's memory")
     return {"status": status}
+
+
+_RESETS: dict[str, Callable[[VfioUserBus], None]] = {
+    "soft": lambda bus: bus.write(0, reg.CONTROL, reg.CONTROL_RESET_MASK, 4),
+    "function": lambda bus: bus.flr(),
+    "vfio": lambda bus: bus.reset(),
+}
 
 
 def _memory_holds(pid: int, secret: bytes) -> bool:

@@ -43,7 +43,7 @@ class Service:
             "frames.dissect": frames.dissect_many,
             "check.disconnects": lambda **kw: checks.disconnects(self.directory, **kw),
             "check.killed_client": lambda **kw: checks.killed_client(self.directory, **kw),
-            "check.secrets": lambda **kw: checks.secrets_after_disconnect(self.directory, **kw),
+            "check.secrets": lambda **kw: checks.secrets(self.directory, **kw),
             "check.unshared_ram": lambda **kw: checks.unshared_ram(self.directory, **kw),
             "check.unshared_qemu": lambda **kw: checks.unshared_qemu(self.directory, **kw),
             "traffic.serve": traffic.serve,
