@@ -432,6 +432,16 @@ class VfioUserBus(Bus):
         command = self.config_read(pci.COMMAND, 2)
         self.connection.request(wire.DEVICE_RESET)
         self.config_write(pci.COMMAND, command, 2)
+        self._reconnect_interrupts()
+
+    def flr(self) -> None:
+        super().flr()
+        self._reconnect_interrupts()
+
+    def _reconnect_interrupts(self) -> None:
+        """Enable MSI-X again after a reset, as a kernel that restores configuration space does."""
+        if self._interrupts is not None and self._interrupts.kind == "msix":
+            self._msix_control(True)
 
     def close(self) -> None:
         if self._closed:
