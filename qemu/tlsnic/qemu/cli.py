@@ -29,6 +29,8 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "doctor": Command("tlsnic.qemu.commands.doctor", "check everything the card needs"),
     "parts": Command("tlsnic.qemu.commands.parts", "get QEMU, the guest and libvfio-user"),
+    "device": Command("tlsnic.device.main", "serve the card on a vfio-user socket"),
+    "bench": Command("tlsnic.qemu.commands.bench", "speed and memory, beside their baselines"),
     "boot": Command("tlsnic.qemu.boot", "a root shell in a guest with the card attached"),
 }
 

@@ -1,0 +1,34 @@
+"""The benchmarks by name. A new one is a function `run(effort) -> rows` and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench import bus, memory, receive, stages, transmit
+from bench.measure import Effort, Row
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One named measurement."""
+
+    what: str
+    run: Callable[[Effort], list[Row]]
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "transmit": Benchmark("64 KiB segmented sends through driver, socket and card", transmit.run),
+    "receive": Benchmark("1448-byte frames through wire, card and driver", receive.run),
+    "bus": Benchmark("register writes and reads over the socket", bus.run),
+    "memory": Benchmark("memory of the device process", memory.run),
+    "transmit-stages": Benchmark("what each stage of transmit costs a packet", stages.transmit),
+    "receive-stages": Benchmark("what each stage of receive costs a frame", stages.receive),
+}
+
+
+def run(names: Sequence[str], effort: Effort) -> Iterator[tuple[str, list[Row]]]:
+    """Run the named benchmarks, or all, in the order of the table above."""
+    for name, benchmark in BENCHMARKS.items():
+        if not names or name in names:
+            yield name, benchmark.run(effort)

@@ -1,0 +1,64 @@
+"""`tlsnic bench`: speed and memory, each figure beside its baseline of the same run.
+
+The benchmarks are in the source tree's folder `bench/`, which is not installed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from tlsnic.qemu.errors import UserError
+
+DEFAULT_ROUNDS = 9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tlsnic bench`."""
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    parser.add_argument("--list", action="store_true", help="say which there are, and run none")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=DEFAULT_ROUNDS,
+        help="rounds whose median is taken (default: %(default)s)",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Exit status 0 when everything ran: a missed target is a finding, not a failure."""
+    root = Path(__file__).resolve().parents[4]
+    if not (root / "bench" / "suite.py").is_file():
+        raise UserError(
+            "the benchmarks are in the project's source tree, and this is an installed copy",
+            "clone the repository and install it with `pip install -e .`",
+        )
+    if args.rounds < 1:
+        raise UserError(f"--rounds {args.rounds}: at least one is needed", "give a number above 0")
+    sys.path.insert(0, str(root))
+    # The folder is not installed, so it can only be imported now.
+    from bench import report, suite  # noqa: PLC0415
+    from bench.measure import Effort, Row  # noqa: PLC0415
+
+    if args.list:
+        for name, benchmark in suite.BENCHMARKS.items():
+            print(f"{name:18}{benchmark.what}")
+        return 0
+    unknown = [name for name in args.names if name not in suite.BENCHMARKS]
+    if unknown:
+        raise UserError(
+            f"no benchmark is called {', '.join(unknown)}",
+            f"choose of {', '.join(suite.BENCHMARKS)}",
+        )
+    rows: list[Row] = []
+    console = Console()
+    with console.status("measuring") as status:
+        for name, found in suite.run(args.names, Effort(rounds=args.rounds)):
+            rows += found
+            status.update(f"measured {name}")
+    report.show(rows, console)
+    if args.json is not None:
+        report.save(rows, args.json)
+    return 0

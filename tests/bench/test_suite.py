@@ -1,0 +1,64 @@
+"""Every benchmark runs, on next to no work: what it says about speed is not looked at."""
+
+import json
+
+import pytest
+from bench import stages, suite
+from bench.measure import Effort
+
+from tlsnic.qemu.cli import main
+
+QUICK = Effort(rounds=1, scale=0.01)
+
+
+@pytest.mark.parametrize("name", suite.BENCHMARKS)
+def test_a_benchmark_gives_rows_of_its_own_name(name):
+    ((ran, rows),) = suite.run([name], QUICK)
+    assert ran == name
+    assert rows
+    assert all(row.name.split(".")[0] == name.split("-", maxsplit=1)[0] for row in rows)
+    assert all(row.value > 0 for row in rows)
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def test_the_stages_of_transmit_send_what_they_say():
+    bench = stages.Transmit()
+    bench.whole(64, super_frames=True)
+    assert bench.card.wire.counters.tx_frames == 64
+    bench.whole(64, super_frames=False)
+    assert bench.card.wire.counters.tx_frames == 64 + 64 * 46
+    assert bench.card.nic.counters.tx_sent_packets == 128
+
+
+def test_the_stages_of_receive_deliver_every_frame():
+    bench = stages.Receive()
+    bench.whole(640)
+    counters = bench.card.nic.counters
+    assert counters.rx_frames == 640
+    assert counters.rx_checksum_bad == 0
+
+
+def test_the_command_runs_what_it_is_told_and_writes_the_figures(tmp_path, capsys):
+    path = tmp_path / "figures.json"
+    assert main(["bench", "memory", "--rounds", "1", "--json", str(path)]) == 0
+    names = [row["name"] for row in json.loads(path.read_text())["rows"]]
+    assert names == ["memory.idle", "memory.attached"]
+    assert "memory.idle" in capsys.readouterr().out
+
+
+def test_the_command_lists_the_benchmarks(capsys):
+    assert main(["bench", "--list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == list(suite.BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "warp"], "no benchmark is called warp"),
+        (["bench", "--rounds", "0"], "at least one"),
+    ],
+)
+def test_the_command_refuses_what_makes_no_sense(words, said, capsys):
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
