@@ -37,7 +37,7 @@ ETHERNET_BYTES: Final = 14
 VLAN_BYTES: Final = 4
 MAX_IP_BYTES: Final = 65535
 
-_DESCRIPTOR: Final = Struct("<QII")
+_unpack: Final = Struct("<QII").unpack_from
 _FLAGS_SHIFT: Final = 48
 _VLAN_STRIPPED: Final = int(RxFlags.VLAN_STRIPPED)
 _COALESCED: Final = int(RxFlags.COALESCED)
@@ -103,9 +103,10 @@ class ReceiveQueue(Queue):
             _scatter(pieces, views)
         first = ring.head
         ring.head = (first + buffers) & ring.mask
-        return self.complete(
-            words[0] | length, words[1] | first | buffers << 16, words[2], words[3]
-        )
+        if self.complete(words[0] | length, words[1] | first | buffers << 16, words[2], words[3]):
+            return True
+        counters.rx_drop_dma += frames
+        return False
 
     def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:
         """Views of the next buffers that hold `length` bytes, and their number; None: too few."""
@@ -117,14 +118,17 @@ class ReceiveQueue(Queue):
             if index == ring.tail:
                 return None
             view, offset = ring.locate(index)
-            address, size, reserved = _DESCRIPTOR.unpack_from(view, offset)
+            address, size, reserved = _unpack(view, offset)
             if reserved or size < MIN_RX_BUFFER_BYTES:
                 raise QueueFault(Diagnostic.RX_BUFFER, index)
-            size = min(size, length)
+            if size > length:
+                size = length
             try:
                 target = self._host.view(address, size, True)
                 if target is None:
                     views += self._host.views(address, size, True)
+                elif size == length and not buffers:
+                    return [target], 1
                 else:
                     views.append(target)
             except DmaFault as fault:
@@ -161,6 +165,7 @@ class Receiver:
     ) -> None:
         self._host = parts.host
         self._counters = parts.counters
+        self._diagnostics = parts.diagnostics
         self._filters = filters
         self._steering = steering
         self._queues = queues
@@ -179,7 +184,7 @@ class Receiver:
 
     def set_offloads(self, offloads: int) -> None:
         """OFFLOAD_ENABLE was written."""
-        self._flush()
+        self.flush()
         self._check_sums = bool(offloads & Offload.RX_CHECKSUM)
         self._strip_vlan = bool(offloads & Offload.VLAN_STRIP)
         # What is joined must have been checked, so coalescing needs the checksum engine.
@@ -190,7 +195,7 @@ class Receiver:
         """RX_COALESCE was written."""
         self._coalescing = min(max_bytes, MAX_IP_BYTES), max_segments, timeout_us
         if self._coalescer is not None:
-            self._flush()
+            self.flush()
             self._coalescer = Coalescer(*self._coalescing)
 
     def reset(self) -> None:
@@ -245,11 +250,13 @@ class Receiver:
         counters = self._counters
         if not self.enabled or not self._host.bus_master:
             counters.rx_drop_disabled += frames
+            if self.enabled:
+                self._diagnostics.report(Diagnostic.BUS_MASTER_OFF)
             return None
         if len(frame) < ETHERNET_BYTES:
             counters.rx_drop_runt += frames
             return None
-        if not self._filters.admits(bytes(frame[:6])):
+        if not self._filters.admits(frame[:6].tobytes()):
             counters.rx_drop_filter += frames
             return None
         headers = parse(frame)
@@ -308,12 +315,17 @@ class Receiver:
             return None
         return memoryview(whole)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Deliver what is being joined."""
         if self._coalescer is not None:
             for packet in self._coalescer.flush():
                 self._deliver_packet(packet)
 
     def _deliver_packet(self, packet: Packet[None]) -> None:
+        if not self._host.bus_master:
+            self._counters.rx_drop_disabled += packet.segments
+            self._diagnostics.report(Diagnostic.BUS_MASTER_OFF)
+            return
         length = sum(map(len, packet.parts))
         on_wire = length + (packet.segments - 1) * packet.headers.payload
         self._deliver(
@@ -335,22 +347,22 @@ class Receiver:
         """Write a packet to the queue that it belongs to, and count it."""
         queue, rss_hash, hash_type = self._steering.choose(head, headers)
         counters = self._counters
+        _, _, vlan_tci, _, _, _, _, version, protocol, fragment, l4_bytes, _, _, _ = headers
         flags = _SUM_FLAGS[sums]
-        version = headers.ip_version
         if version:
             flags |= _IPV4 if version == 4 else _IPV6
-            if headers.fragment:
+            if fragment:
                 flags |= _FRAGMENT
-            elif headers.l4_bytes:
-                if headers.protocol == PROTOCOL_TCP:
+            elif l4_bytes:
+                if protocol == PROTOCOL_TCP:
                     flags |= _TCP
-                elif headers.protocol == PROTOCOL_UDP:
+                elif protocol == PROTOCOL_UDP:
                     flags |= _UDP
         if segments > 1:
             flags |= _COALESCED
         tci = 0
-        if self._strip_vlan and headers.vlan_tci is not None and head[12:14] == _TPID:
-            tci = headers.vlan_tci
+        if vlan_tci is not None and self._strip_vlan and head[12:14] == _TPID:
+            tci = vlan_tci
             flags |= _VLAN_STRIPPED
             first = memoryview(pieces[0])
             pieces = (first[:12], first[16:], *pieces[1:])
@@ -366,7 +378,8 @@ class Receiver:
         counters.rx_frames += segments
         counters.rx_packets += 1
         counters.rx_bytes += on_wire
-        counters.rx_coalesced += segments - 1
+        if segments > 1:
+            counters.rx_coalesced += segments - 1
         if flags & _ANY_BAD:
             counters.rx_checksum_bad += 1
         if head[0] & 1:

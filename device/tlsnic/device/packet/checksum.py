@@ -37,7 +37,7 @@ def word_sum(data: Buffer) -> int:
     length = len(data)
     if length < _NUMPY_FROM_BYTES:
         return _from_bytes(data, "little")
-    total = int(_reduce(_frombuffer(data, _UINT32, length >> 2), dtype=_UINT64))
+    total: int = _reduce(_frombuffer(data, _UINT32, length >> 2), dtype=_UINT64).item()
     if length & 3:
         total += _from_bytes(data[length & ~3 :], "little")
     return total
