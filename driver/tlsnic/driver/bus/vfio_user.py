@@ -356,11 +356,12 @@ class VfioUserBus(Bus):
         return interrupts
 
     def intx_enable(self) -> Interrupts:
-        count, flags = self.irq_info(vfio_abi.PCI_INTX_IRQ_INDEX)
-        if not count:
+        if not self.irq_info(vfio_abi.PCI_INTX_IRQ_INDEX)[0]:
             raise BusError("the device has no INTx interrupt")
-        masked = bool(flags & vfio_abi.IRQ_INFO_AUTOMASKED)
-        interrupts = self._enable("intx", vfio_abi.PCI_INTX_IRQ_INDEX, 1, masked=masked)
+        # The pin is a level and the eventfd is not: the server signals again at the unmasking when
+        # the pin is still asserted. QEMU unmasks always too, whatever the flags of the interrupt
+        # say (libvfio-user does not set AUTOMASKED).
+        interrupts = self._enable("intx", vfio_abi.PCI_INTX_IRQ_INDEX, 1, masked=True)
         self.set_intx_disable(False)
         return interrupts
 
