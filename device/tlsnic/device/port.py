@@ -78,6 +78,7 @@ class Port:
 
     def _turn(self, now_ns: int, readable: Collection[int]) -> None:
         self._now_ns = now_ns
+        self.nic.advance(now_ns)
         if self._host_fd in readable:
             self._serve_host()
         wire = self.wire

@@ -134,11 +134,7 @@ class QueueUser:
     def reap(self) -> list:
         """New completions; returns their entries to the card."""
         found = []
-        size = self.completion_type.SIZE
-        while True:
-            data = self.rig.host.read(self.completion + self.consumer * size, size)
-            if data[-1] >> 7 != self.phase:
-                break
+        while (data := self._next_entry()) is not None:
             found.append(self.completion_type.unpack_from(data))
             self.consumer = (self.consumer + 1) % self.entries
             if not self.consumer:
@@ -146,6 +142,16 @@ class QueueUser:
         if found:
             self.return_entries()
         return found
+
+    @property
+    def completion_is_there(self) -> bool:
+        """Whether `reap` would find something."""
+        return self._next_entry() is not None
+
+    def _next_entry(self) -> bytes | None:
+        size = self.completion_type.SIZE
+        data = self.rig.host.read(self.completion + self.consumer * size, size)
+        return data if data[-1] >> 7 == self.phase else None
 
     def return_entries(self, *, arm: bool = False) -> None:
         self.rig.doorbell(self.doorbell + 4, self.consumer | arm << 31)

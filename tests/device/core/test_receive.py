@@ -246,6 +246,25 @@ def test_switching_coalescing_off_delivers_what_waits(rig, rx):
     assert len(rx.reap()) == 1
 
 
+def test_clearing_rx_enable_delivers_what_waits(rig, rx):
+    rig.give_buffers(rx, 16)
+    coalescing(rig, timeout_us=60_000)
+    rig.receive(bytes(tcp4(b"a" * 100)))
+    rig.write(r.CONTROL, r.CONTROL_TX_ENABLE_MASK)
+    assert len(rx.reap()) == 1
+
+
+def test_what_waits_is_dropped_while_bus_mastering_is_off(rig, rx):
+    rig.give_buffers(rx, 16)
+    coalescing(rig)
+    rig.receive(bytes(tcp4(b"a" * 100)))
+    rig.host.bus_master = False
+    rig.run(after_ns=60_000)
+    assert not rx.completion_is_there
+    assert rig.counter("RX_DROP_DISABLED") == 1
+    assert set(rig.diagnostics) == {Diagnostic.BUS_MASTER_OFF}
+
+
 def super_frame(payload):
     return bytes(tcp4(payload)), VnetHeader(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, 54, 1448, 34, 16)
 
@@ -299,6 +318,19 @@ def test_buffer_across_maps_and_unmapped_buffer(rig, rx):
     rig.receive(frame)
     assert rx.state is QueueState.ERROR
     assert rig.counter("RX_DROP_DMA") == 1
+
+
+def test_frame_without_a_place_for_its_completion_is_counted_as_dropped(rig):
+    rx = rig.rx()
+    rx.enable()
+    rx.disable()
+    rig.write(rx.register("COMPLETION_BASE"), 0xDEAD_0000, 8)
+    rig.write(rx.register("CONTROL"), 1)
+    rig.start()
+    rig.give_buffers(rx, 2)
+    rig.receive(bytes(udp4()))
+    assert rx.error is Diagnostic.DMA_FAULT
+    assert (rig.counter("RX_FRAMES"), rig.counter("RX_DROP_DMA")) == (0, 1)
 
 
 def test_read_only_buffer_is_a_permission_error(rig, rx):

@@ -332,6 +332,38 @@ def test_disabling_a_queue_forgets_its_waiting_packet(rig, tx):
     assert rig.sent == []
 
 
+def test_packet_that_waits_when_the_link_goes_is_completed_as_dropped(rig, tx):
+    rig.wire.blocked = True
+    rig.send(tx, b"\x02" * 60)
+    tx.ring_doorbell()
+    rig.run()
+    rig.nic.set_link(False)
+    (completion,) = tx.reap()
+    assert (completion.head, completion.status) == (1, TxStatus.LINK_DOWN)
+    assert (rig.counter("TX_PACKETS"), rig.counter("TX_DROP_LINK_DOWN")) == (1, 1)
+    rig.nic.set_link(True)
+    rig.wire.blocked = False
+    rig.nic.wire_writable(rig.now_ns)
+    assert rig.sent == []
+
+
+def test_packet_that_waits_touches_no_memory_while_bus_mastering_is_off(rig, tx):
+    rig.wire.blocked = True
+    rig.send(tx, b"\x02" * 60)
+    tx.ring_doorbell()
+    rig.run()
+    rig.host.bus_master = False
+    rig.wire.blocked = False
+    rig.nic.wire_writable(rig.now_ns)
+    rig.run()
+    assert rig.sent == []
+    assert not tx.completion_is_there
+    rig.host.bus_master = True
+    rig.run()
+    assert rig.sent == [b"\x02" * 60]
+    assert len(tx.reap()) == 1
+
+
 def test_full_completion_ring_makes_the_queue_wait(rig):
     tx = rig.tx(entries=8)
     tx.enable()

@@ -40,14 +40,14 @@ class Interrupts:
         self._gathered = [0] * VECTORS
         self._deadlines: dict[int, int] = {}
         self._blocked = 0
-        self._intx_line = False
+        self.intx_line = False
         regs.on_write("MODERATION", self._write_moderation)
         regs.on_write("INT_CAUSE", self._write_cause)
         regs.on_write("INT_ENABLE", self._write_enable)
         regs.on_write("INT_TRIGGER", self._write_trigger)
 
-    def request(self, vector: int, ring: Armed) -> None:
-        """A completion was written to an armed `ring`: fire `vector` now or when moderation says."""
+    def request(self, vector: int, ring: Armed, completions: int = 1) -> None:
+        """An armed `ring` has new completions: fire `vector` now or when moderation says."""
         waiting = self._waiting[vector]
         if ring not in waiting:
             waiting.append(ring)
@@ -55,11 +55,28 @@ class Interrupts:
         if not usecs and not frames:
             self.fire(vector)
             return
-        self._gathered[vector] += 1
+        self._gathered[vector] += completions
         if frames and self._gathered[vector] >= frames:
             self.fire(vector)
         elif usecs and vector not in self._deadlines:
             self._deadlines[vector] = self.now_ns + usecs * 1000
+
+    def arm(self, vector: int, ring: Armed, pending: int) -> None:
+        """The driver wants `vector` for the next completion of `ring`; `pending` it has not taken."""
+        ring.armed = True
+        if not pending:
+            self.withdraw(vector, ring)  # what was asked for before has been taken without it
+        elif ring not in self._waiting[vector]:
+            self.request(vector, ring, pending)
+
+    def withdraw(self, vector: int, ring: Armed) -> None:
+        """Forget what `ring` waits for: its queue stops, or there is nothing left to tell of."""
+        waiting = self._waiting[vector]
+        if ring in waiting:
+            waiting.remove(ring)
+            if not waiting:
+                self._gathered[vector] = 0
+                self._deadlines.pop(vector, None)
 
     def fire(self, vector: int) -> None:
         """Raise `vector` now, or keep it until Bus Master Enable is set."""
@@ -90,10 +107,9 @@ class Interrupts:
         """Drive the INTx line to what cause, enable and the PCI command register say."""
         pending = self._regs.get("INT_CAUSE") & self._regs.get("INT_ENABLE")
         asserted = bool(pending) and not self._host.msix_enabled and not self._host.intx_disabled
-        if asserted and not self._intx_line:
+        if asserted and not self.intx_line:
             self._counters.interrupts += 1
-        if asserted != self._intx_line:
-            self._intx_line = asserted
+        self.intx_line = asserted
         self._host.set_intx(asserted)
 
     def poll(self, now_ns: int) -> None:

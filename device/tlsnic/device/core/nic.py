@@ -88,6 +88,7 @@ class Nic:
         self.events = EventQueue(parts)
         self.admin = AdminQueue(parts)
         self.transmitter = Transmitter(parts, port)
+        self.transmitter.on_free = self._wake_transmit
         self.tx_queues = [
             TransmitQueue(number, parts, self.transmitter)
             for number in range(registers.TX_QUEUE_COUNT)
@@ -122,6 +123,10 @@ class Nic:
                 if queue.ring_tail(value) if is_tail else queue.ring_completion(value):
                     self._busy[queue] = None
                 return
+        elif bar == BAR_DOORBELLS and width == 8 and not offset & 7:
+            self.write(bar, offset, 4, value & 0xFFFF_FFFF)
+            self.write(bar, offset + 4, 4, value >> 32)
+            return
         if bar == BAR_REGISTERS:
             self.registers.write(offset, width, value)
         else:
@@ -132,6 +137,10 @@ class Nic:
         self._advance(now_ns)
         self.receiver.receive(frame, vnet)
 
+    def advance(self, now_ns: int) -> None:
+        """Time has gone on: for inputs that bring none, which are all but frames and `poll`."""
+        self._advance(now_ns)
+
     def set_link(self, up: bool) -> None:
         """The wire came up or went down."""
         if up == self._link_up:
@@ -139,14 +148,15 @@ class Nic:
         self._link_up = up
         self._apply_link()
         if not up:
-            self.transmitter.abandon()
+            self.transmitter.lose_link()
+            self._resume_transmit()
         self.events.publish(EventType.LINK_CHANGE, int(up), self.config.link_mbps)
         self._wake_transmit()
 
     def wire_writable(self, now_ns: int) -> None:
         """The wire takes frames again after `Port.send` said no."""
         self._advance(now_ns)
-        self.transmitter.resume()
+        self._resume_transmit()
         if not self.transmitter.blocked:
             self._wake_transmit()
 
@@ -221,11 +231,16 @@ class Nic:
         if bus_master != self._bus_master:
             self._bus_master = bus_master
             if bus_master:
+                self._resume_transmit()
                 for queue in (self.admin, *self.tx_queues):
                     if queue.state is QueueState.RUNNING:
                         self._busy[queue] = None
-        if not self._host.msix_enabled:
+        if not self._host.msix_enabled or self.interrupts.intx_line:
             self.interrupts.update_intx()
+
+    def _resume_transmit(self) -> None:
+        if self._host.bus_master:  # else when it is on again: what waits is in guest memory
+            self.transmitter.resume()
 
     def _wake_transmit(self) -> None:
         for queue in self.tx_queues:
@@ -309,6 +324,8 @@ class Nic:
 
     def _apply_control(self, value: int) -> None:
         self.receiver.enabled = bool(value & registers.CONTROL_RX_ENABLE_MASK)
+        if not self.receiver.enabled:
+            self.receiver.flush()  # what was taken before goes to the host now, not later
         self.transmitter.enabled = bool(value & registers.CONTROL_TX_ENABLE_MASK)
         if self.transmitter.enabled:
             self._wake_transmit()

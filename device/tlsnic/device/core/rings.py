@@ -242,6 +242,7 @@ class Queue:
 
     def disable(self) -> None:
         """Stop, forget the rings and leave ERROR."""
+        self._interrupts.withdraw(self.vector, self.completions)
         self.state = QueueState.DISABLED
         self.error_code, self.error_address = Diagnostic.NONE, 0
         self.ring.open(0, 0)
@@ -297,12 +298,14 @@ class Queue:
 
     def ring_completion(self, value: int) -> bool:
         """Completion doorbell; True when there may be work that waited for room."""
-        if self.state is QueueState.ERROR:
-            return False  # the driver reaps what was completed before it learns of the error
-        if self.state is QueueState.DISABLED:
-            self.report(Diagnostic.DOORBELL_DISABLED, value)
-            return False
         completions = self.completions
+        if self.state is not QueueState.RUNNING:
+            if self.state is QueueState.DISABLED:
+                self.report(Diagnostic.DOORBELL_DISABLED, value)
+                return False
+            # In ERROR the driver still takes, or sleeps until it can, what was completed before.
+            if not completions.entries:
+                return False
         index = value & INDEX
         mask = completions.mask
         pending = (completions.producer - completions.consumer) & mask
@@ -312,9 +315,8 @@ class Queue:
         completions.consumer = index
         self._told_full = False
         if value & ARM:
-            completions.armed = True
-            if index != completions.producer:
-                self._interrupts.request(self.vector, completions)
+            pending = (completions.producer - index) & mask
+            self._interrupts.arm(self.vector, completions, pending)
         return True
 
 

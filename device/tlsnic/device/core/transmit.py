@@ -6,6 +6,7 @@ rest of one packet waits in the `Transmitter`, and all queues wait behind it.
 """
 
 from collections import deque
+from collections.abc import Callable
 from struct import Struct
 from typing import Final
 
@@ -52,6 +53,10 @@ Frame = tuple[list[Buffer], VnetHeader | None, int, int]
 """Parts, work left to the wire, frames on the wire, bytes on the wire."""
 
 
+def _nothing() -> None:
+    """Nobody has to be told."""
+
+
 class Drop(Exception):
     """A packet that is not sent: completion status, diagnostic, and what that is about."""
 
@@ -76,6 +81,9 @@ class Transmitter:
         self.max_frame = 0
         self._waiting: deque[Frame] = deque()
         self._waiting_for: TransmitQueue | None = None
+        self._link_lost = False
+        self.on_free: Callable[[], None] = _nothing
+        """Called when the waiting packet was forgotten: other queues wait behind it."""
 
     @property
     def blocked(self) -> bool:
@@ -84,19 +92,31 @@ class Transmitter:
 
     def resume(self) -> None:
         """The wire may take frames again: send what waits, and complete its packet."""
-        while self._waiting:
+        while self._waiting and not self._link_lost:
             if not self._hand_over(*self._waiting[0]):
                 return
             self._waiting.popleft()
+        self._waiting.clear()
         queue, self._waiting_for = self._waiting_for, None
-        if queue is not None:
+        lost, self._link_lost = self._link_lost, False
+        if queue is None:
+            return
+        if lost:
+            queue.drop(Drop(TxStatus.LINK_DOWN, Diagnostic.TX_LINK_DOWN))
+        else:
             queue.sent()
+
+    def lose_link(self) -> None:
+        """The link went down: the packet that waits is dropped with the next `resume`."""
+        self._link_lost = self.blocked
 
     def abandon(self, queue: "TransmitQueue | None" = None) -> None:
         """Forget the waiting rest of a packet: of `queue`, or of any (reset)."""
-        if queue is None or queue is self._waiting_for:
+        if self._waiting and (queue is None or queue is self._waiting_for):
             self._waiting.clear()
             self._waiting_for = None
+            self._link_lost = False
+            self.on_free()
 
     def forget_views(self) -> None:
         """Copy what waits: the guest memory under it is about to go."""
@@ -284,7 +304,7 @@ class TransmitQueue(Queue):
             try:
                 done = transmitter.send(self, descriptors)
             except Drop as drop:
-                self._drop(drop)
+                self.drop(drop)
             except DmaFault as fault:
                 self._fail(fault)
             else:
@@ -323,7 +343,8 @@ class TransmitQueue(Queue):
         if self._reporting:
             self.complete(0, self.ring.head)
 
-    def _drop(self, drop: Drop) -> None:
+    def drop(self, drop: Drop) -> None:
+        """The packet that was fetched last is not sent."""
         counters = self._counters
         counters.tx_packets += 1
         if drop.status is TxStatus.LINK_DOWN:
