@@ -15,6 +15,7 @@ from tlsnic.device.packet.checksum import (
     fill_ipv4,
     fill_l4,
     fill_partial,
+    fill_super_frame,
     internet_checksum,
     verify_rx,
     word_sum,
@@ -193,3 +194,26 @@ def test_frame_shorter_than_its_headers_is_refused() -> None:
         fill_l4(frame[:-7], headers)
     with pytest.raises(ValueError, match="1 bytes before"):
         fill_l4(frame[:60], headers, [frame[60:-1]])
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        ETHER / IP(src="10.1.2.3", dst="255.254.253.252") / TCP(flags="PA"),
+        ETHER / IP(dst="10.0.0.9", options=[IPOption_NOP()] * 8) / TCP(options=[("MSS", 1460)]),
+        ETHER / Dot1Q(vlan=7) / IP(dst="10.0.0.9") / TCP(),
+        ETHER / IPv6(src="2001:db8::1", dst="2001:db8::ffff") / TCP(),
+        ETHER / Dot1Q(vlan=7) / IPv6() / IPv6ExtHdrDestOpt() / TCP(),
+    ],
+    ids=["ipv4", "ipv4 options", "ipv4 vlan", "ipv6", "ipv6 vlan options"],
+)
+def test_a_super_frame_gets_what_scapy_and_the_partial_sum_say(packet: Packet) -> None:
+    payload = bytes(range(256)) * 200
+    whole = bytearray(bytes(packet / payload))
+    headers = parse(whole)
+    assert fill_partial(whole, headers)
+    template = bytearray(bytes(packet))
+    wanted = parse(template, len(whole), ignore_ip_length=True)
+    assert wanted.payload == headers.payload
+    fill_super_frame(template, wanted, len(whole))
+    assert template == whole[: headers.payload]

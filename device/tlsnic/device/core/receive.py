@@ -121,8 +121,7 @@ class ReceiveQueue(Queue):
             address, size, reserved = _unpack(view, offset)
             if reserved or size < MIN_RX_BUFFER_BYTES:
                 raise QueueFault(Diagnostic.RX_BUFFER, index)
-            if size > length:
-                size = length
+            size = min(size, length)
             try:
                 target = self._host.view(address, size, True)
                 if target is None:

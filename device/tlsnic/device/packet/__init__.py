@@ -10,6 +10,7 @@ from tlsnic.device.packet.checksum import (
     fill_ipv4,
     fill_l4,
     fill_partial,
+    fill_super_frame,
     internet_checksum,
     verify_rx,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "fill_ipv4",
     "fill_l4",
     "fill_partial",
+    "fill_super_frame",
     "flow_key",
     "internet_checksum",
     "parse",

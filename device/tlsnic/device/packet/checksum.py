@@ -24,6 +24,7 @@ _UINT32: Final = np.dtype("<u4")
 _UINT64: Final = np.dtype(np.uint64)
 _frombuffer = np.frombuffer
 _pack_word = _LITTLE.pack_into
+_pack_length = _BIG.pack_into
 _from_bytes = int.from_bytes
 _reduce = np.add.reduce
 
@@ -128,6 +129,23 @@ def fill_partial(head: bytearray | memoryview, headers: Headers) -> bool:
     field = headers.l4 + (16 if headers.protocol == PROTOCOL_TCP else 6)
     _pack_word(head, field, (pseudo_header_sum(head, headers) - 1) % 65535 + 1)
     return True
+
+
+def fill_super_frame(head: bytearray, headers: Headers, frame_bytes: int) -> None:
+    """Writes what whoever cuts a TCP super-frame of `frame_bytes` starts from: IP length and checksum
+    of the whole, and fill_partial()'s sum. `headers` are those of the whole, with a TCP header.
+    """
+    _, _, _, l3, l4, _, _, version, protocol, _, l4_bytes, _, _, _ = headers
+    if version == 4:
+        _pack_length(head, l3 + 2, frame_bytes - l3)
+        head[l3 + 10 : l3 + 12] = b"\0\0"
+        header = _from_bytes(head[l3:l4], "little")
+        _pack_word(head, l3 + 10, -header % 65535)
+        addresses = header >> 96 & 0xFFFF_FFFF_FFFF_FFFF
+    else:
+        _pack_length(head, l3 + 4, frame_bytes - l3 - 40)
+        addresses = _from_bytes(head[l3 + 8 : l3 + 40], "little")
+    _pack_word(head, l4 + 16, (addresses + ((protocol + l4_bytes) << 8) - 1) % 65535 + 1)
 
 
 def _field(headers: Headers) -> int:
