@@ -155,6 +155,6 @@ def test_bus_04_driver_notices_a_reset_by_somebody_else(nic, peer, watch):
     check_traffic(nic, peer, 3)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_bus_04_keys_are_wiped(peer, kind):
-    peer.check("secrets", seed=40 + KINDS.index(kind), how=kind)
+def test_bus_04_keys_are_wiped(peer):
+    """Looked for in the memory of a device process of the host's, by the host."""
+    peer.check("secrets", seed=4, hows=KINDS)

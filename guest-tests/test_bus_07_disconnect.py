@@ -25,7 +25,7 @@ def test_bus_07_client_killed_under_traffic(peer, scale):
 
 @ROW_7
 def test_bus_07_keys_are_wiped(peer):
-    peer.check("secrets", seed=9, how="disconnect")
+    peer.check("secrets", seed=9, hows=["disconnect"])
 
 
 @ROW_8

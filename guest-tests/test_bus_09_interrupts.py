@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from harness.environment import SIDE_HOST
+from harness.environment import SIDE_GUEST, SIDE_HOST
 from harness.traffic import PEER_MAC, frame
 
 from tlsnic.abi import registers as reg
@@ -21,8 +21,6 @@ QUIET_S = 0.02
 @pytest.fixture
 def msix(nic, bus):
     """All vectors, each as an eventfd, in place of those that the driver took."""
-    if not bus.msix_vectors():
-        pytest.skip("uio_pci_generic has no MSI-X: see the run with vfio-pci, and the INTx tests")
     interrupts = bus.msix_enable(VECTORS)
     interrupts.drain()
     nic.waiter.interrupts = interrupts  # which the driver closes with its own
@@ -33,6 +31,7 @@ def trigger(nic, vectors):
     nic.access.write64(reg.INT_TRIGGER, vectors)
 
 
+@pytest.mark.msix
 def test_bus_09_each_vector(nic, bus, msix):
     assert len(msix) == VECTORS
     for vector in range(VECTORS):
@@ -47,6 +46,7 @@ def test_bus_09_each_vector(nic, bus, msix):
     assert msix.poll(0) == {}
 
 
+@pytest.mark.msix
 def test_bus_09_many_vectors_at_a_time(nic, msix):
     trigger(nic, 0xF0F0_0000_8000_0001)
     nic.access.read32(reg.STATUS)
@@ -95,6 +95,7 @@ def test_bus_09_function_mask(nic, bus, msix):
     assert fired == {1: 1, 3: 1}
 
 
+@pytest.mark.msix
 def test_bus_09_masked_by_the_driver_then_unmasked(nic, msix):
     msix.mask(9)
     trigger(nic, 1 << 9)
@@ -191,21 +192,27 @@ def test_bus_09_moderation_off_lets_go_what_waits(nic):
 
 
 @pytest.mark.nic(interrupts="intx")
-def test_bus_09_intx_follows_cause_and_enable(nic, bus):
+def test_bus_09_intx_follows_cause_and_enable(nic, bus, environment):
     interrupts = nic.waiter.interrupts
+
+    def is_asserted():
+        """Interrupt Status of the PCI status register."""
+        return bool(bus.config_read(6, 2) & 8)
+
     quiet(nic)
     enabled = nic.access.read64(reg.INT_ENABLE)
     nic.access.write64(reg.INT_ENABLE, 0)
     trigger(nic, 1 << 40)
     assert nic.access.read64(reg.INT_CAUSE) >> 40 & 1
     assert interrupts.poll(QUIET_S) == {}, "the vector is not enabled"
-    assert not bus.config_read(6, 2) & 8, "interrupt status"
+    assert not is_asserted(), "the vector is not enabled"
     nic.access.write64(reg.INT_ENABLE, 1 << 40)
     assert interrupts.poll(5) == {0: 1}
-    assert bus.config_read(6, 2) & 8, "interrupt status"
+    # In a guest the kernel's handler has set Interrupt Disable, which takes the pin back.
+    assert is_asserted() or environment.side == SIDE_GUEST
     nic.access.write64(reg.INT_CAUSE, 1 << 40)
     nic.access.read32(reg.STATUS)
-    assert not bus.config_read(6, 2) & 8
+    assert not is_asserted()
     interrupts.ack(0)
     assert interrupts.poll(QUIET_S) == {}, "the cause was cleared before"
     trigger(nic, 1 << 40)
@@ -227,15 +234,13 @@ def test_bus_09_intx_serves_traffic(nic, peer, scale):
         assert packet.data == one
 
 
-@pytest.mark.parametrize("kind", ["msix", "intx"])
+@pytest.mark.parametrize("kind", [pytest.param("msix", marks=pytest.mark.msix), "intx"])
 def test_bus_09_no_wake_up_is_lost(bus, peer, environment, scale, kind):
     """The driver goes to sleep while completions are written; a lost wake-up is one that only
     the driver's own deadline ends.
 
     tests/device has the same at the core 10^6 times; here it is through socket and kernel.
     """
-    if kind == "msix" and not bus.msix_vectors():
-        pytest.skip("uio_pci_generic has no MSI-X: see the run with vfio-pci")
     rng = random.Random(9)
     options = NicOptions(
         tx_entries=64, rx_entries=64, admin_entries=64, event_entries=64, interrupts=kind

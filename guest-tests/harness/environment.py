@@ -100,7 +100,7 @@ class GuestEnvironment(Environment):
     def __init__(self) -> None:
         from tlsnic.qemu.channel import Channel  # noqa: PLC0415
 
-        self._way = os.environ.get("TLSNIC_BUS", "uio")
+        self._way = way_in_guest()
         self._cards = pci_functions()
         if not self._cards:
             raise RuntimeError("this guest has no tlsnic card")
@@ -142,6 +142,16 @@ def open_environment() -> Environment:
 def in_guest() -> bool:
     """Whether this is a guest that `tlsnic conformance` started."""
     return "TLSNIC_CONTROL" in os.environ
+
+
+def way_in_guest() -> str:
+    """The kernel driver through which a guest reaches the card: "uio" or "vfio"."""
+    return os.environ.get("TLSNIC_BUS", "uio")
+
+
+def has_msix() -> bool:
+    """Whether the way to the card has MSI-X."""
+    return not in_guest() or way_in_guest() != "uio"
 
 
 def side() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.environment import SIDE_GUEST, Environment, side
+from harness.environment import SIDE_GUEST, Environment, has_msix, side
 from tlsnic.qemu.conformance_report import (
     FAILED,
     PASSED,
@@ -41,12 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--conformance-json", metavar="FILE", help="write the report there")
 
 
+@pytest.hookimpl(trylast=True)  # when pytest's own reporter is there already
 def pytest_configure(config: pytest.Config) -> None:
     """Markers, and the reporter."""
     for line in (
         "row(id, ...): rows of the conformance list that the test belongs to",
         'side(name): the test is made for "host" or "guest" only',
-        'bus(name): the test needs this way to the card ("vfio-user", "uio", "vfio")',
+        "msix: the test needs MSI-X, which uio_pci_generic does not have",
         "nic(**options): NicOptions of the nic fixture",
         "deadline(seconds): time for each of set-up, test and clean-up",
     ):
@@ -105,7 +106,8 @@ class Conformance:
         if not self._rows & set(rows):
             return False
         wanted = item.get_closest_marker("side")
-        if wanted is not None and wanted.args[0] != side():
+        no_msix = not has_msix() and item.get_closest_marker("msix") is not None
+        if no_msix or (wanted is not None and wanted.args[0] != side()):
             self.report.not_applicable.append(name_of(item))
             return False
         return True

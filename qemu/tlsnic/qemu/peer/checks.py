@@ -13,7 +13,7 @@ import random
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 from tlsnic.abi import registers as reg
@@ -92,7 +92,7 @@ def _expect_clean(device: DeviceProcess, when: str) -> int:
     """The next client finds a clean card that works; the card's reset count."""
     if not device.alive:
         raise CheckFailed(f"{when}: the device process ended:\n{device.log()}")
-    with open_client(device.socket_path) as bus:
+    with contextlib.closing(open_client(device.socket_path)) as bus:
         wrong = differences_from_reset(bus)
         if wrong:
             raise CheckFailed(f"{when}: {'; '.join(wrong)}")
@@ -110,7 +110,7 @@ _SMALL = NicOptions(
 )
 
 
-def _session(bus: VfioUserBus) -> Iterator[str]:
+def _session(bus: VfioUserBus) -> Generator[str, None, None]:
     """A client's life in steps; what happened is yielded after each. It never ends by itself."""
     yield "connected"
     nic = Nic.attach(bus, _SMALL, start=False)
@@ -219,36 +219,45 @@ def killed_client(directory: Path, *, seed: int, rounds: int = 3) -> dict[str, o
     return {"rounds": rounds}
 
 
-def secrets(directory: Path, *, seed: int, how: str) -> dict[str, object]:
+def secrets(directory: Path, *, seed: int, hows: Sequence[str]) -> dict[str, object]:
     """A key that a client handed over is nowhere in the device's memory afterwards.
 
-    `how` is what comes between: "disconnect", or a reset ("soft", "function", "vfio").
+    `hows` is what comes between, one after the other, each with another key: "disconnect", or a
+    reset ("soft", "function", "vfio").
     """
-    key = random.Random(seed).randbytes(32)
+    rng = random.Random(seed)
     with DeviceProcess(directory, "null", name=f"check-{seed}") as device:
-        with open_client(device.socket_path) as bus:
-            nic = Nic.attach(bus, _SMALL)
-            block = bus.dma_alloc(TlsFlow.SIZE, 64)
-            block.view[TlsFlow.OFFSET_KEY : TlsFlow.OFFSET_KEY + 32] = key
-            command = TlsFlowCreateCommand()._replace(address=block.iova, length=TlsFlow.SIZE)
-            pending = nic.admin.submit(command)
-            nic.admin.wait(_CLIENT_TIMEOUT_S)
-            nic.admin.reap()
-            status = None if pending.response is None else pending.response.status
-            if not _memory_holds(device.child.pid, key):
-                raise CheckFailed("the search for the key finds it nowhere, so it proves nothing")
-            block.free()  # which wipes the driver's own copy
-            if how == "disconnect":
-                _hang_up(bus, "between messages")
-            else:
-                _RESETS[how](bus)
-                bus.read(0, reg.STATUS, 4)
-                if _memory_holds(device.child.pid, key):
-                    raise CheckFailed(f"the key is still in the device's memory after: {how}")
-        _expect_clean(device, "after the client with a key")
+        for how in hows:
+            key = rng.randbytes(32)
+            _hand_over(device, key, how)
+            _expect_clean(device, "after the client with a key")
+            if _memory_holds(device.child.pid, key):
+                raise CheckFailed(f"the key is still in the device's memory after: {how}")
+    return {"hows": list(hows)}
+
+
+def _hand_over(device: DeviceProcess, key: bytes, how: str) -> None:
+    """A client that gives the device a key, and then does `how`."""
+    with contextlib.closing(open_client(device.socket_path)) as bus:
+        nic = Nic.attach(bus, _SMALL)
+        block = bus.dma_alloc(TlsFlow.SIZE, 64)
+        block.view[TlsFlow.OFFSET_KEY : TlsFlow.OFFSET_KEY + 32] = key
+        command = TlsFlowCreateCommand()._replace(address=block.iova, length=TlsFlow.SIZE)
+        pending = nic.admin.submit(command)
+        nic.admin.wait(_CLIENT_TIMEOUT_S)
+        nic.admin.reap()
+        if pending.response is None:
+            raise CheckFailed("the command with the key was not answered")
+        if not _memory_holds(device.child.pid, key):
+            raise CheckFailed("the search for the key finds it nowhere, so it proves nothing")
+        block.free()  # which wipes the driver's own copy
+        if how == "disconnect":
+            _hang_up(bus, "between messages")
+            return
+        _RESETS[how](bus)
+        bus.read(0, reg.STATUS, 4)
         if _memory_holds(device.child.pid, key):
-            raise CheckFailed("the key is still in the device's memory")
-    return {"status": status}
+            raise CheckFailed(f"the key is still in the device's memory after: {how}")
 
 
 _RESETS: dict[str, Callable[[VfioUserBus], None]] = {

@@ -21,7 +21,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import NoPayload, Padding, Raw
 
-Layer = Sequence[Any] | bytes
+Layer = list[Any] | bytes
 _LAYERS = {
     layer.__name__: layer
     for layer in (

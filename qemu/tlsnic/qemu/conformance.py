@@ -1,0 +1,206 @@
+"""`tlsnic conformance`: the driver conformance suite, on the host or inside a guest.
+
+On the host, pytest runs the tests of guest-tests/, which start a device process of their own. With
+--guest, the same tests run in an emulated machine with two cards: one whose wire ends in this
+process (which sends and receives for the tests), one on a TAP in a network namespace of the host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tlsnic.qemu.conformance_report import Report, ktap_end, merged, parse_rows
+from tlsnic.qemu.errors import EXIT_FAILURE, UserError
+from tlsnic.qemu.supervise import Child, run_async
+
+SUITE = "guest-tests"
+REPORT_METHOD = "conformance.report"
+GUEST_TIMEOUT_S = 300.0
+MSIX_TESTS = "bus_09 or bus_03 or bus_04_interrupts"
+"""What is repeated in a guest with an IOMMU, through vfio-pci: all that MSI-X matters for."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `tlsnic conformance`."""
+    parser.add_argument(
+        "--guest", action="store_true", help="run in an emulated guest, not on the host"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write a report by row there")
+    parser.add_argument(
+        "--rows", default="", metavar="ROWS", help="only these: areas or rows, BUS,NET-03"
+    )
+    parser.add_argument(
+        "-k", dest="expression", default="", metavar="EXPRESSION", help="only tests that match"
+    )
+    parser.add_argument(
+        "--accel", choices=("auto", "kvm", "tcg"), default="auto", help="how to run the guest's CPU"
+    )
+    parser.add_argument(
+        "--no-msix", action="store_true", help="leave out the second guest, for MSI-X (vfio-pci)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the suite; 0 when nothing failed and something passed.
+
+    Raises `UserError`, `PartError`, `Interrupted`, and with --guest what `run_in_guest` raises.
+    """
+    if args.rows:
+        try:
+            parse_rows(args.rows)
+        except ValueError as error:
+            raise UserError(f"--rows {args.rows}: {error}", "name areas or rows") from None
+    if args.json is not None and not args.json.resolve().parent.is_dir():
+        raise UserError(f"--json {args.json}: no such folder", "make it, or name another file")
+    report, status = _in_guests(args) if args.guest else _on_host(args)
+    if report is None:
+        print("tlsnic: the suite ended without a report", file=sys.stderr)
+        return status or EXIT_FAILURE
+    if args.json is not None:
+        args.json.write_text(json.dumps(report.to_json(), indent=1) + "\n")
+    return 0 if report.ok and not status else status or EXIT_FAILURE
+
+
+def suite_command(
+    args: argparse.Namespace, folder: str, *, python: str, extra: Sequence[str] = ()
+) -> list[str]:
+    """The command line of pytest for the chosen tests, with KTAP as its output."""
+    ini = f"{folder}/pytest.ini"
+    command = [python, "-m", "pytest", "-c", ini, "--rootdir", folder, "--ktap", *extra]
+    if args.rows:
+        command += ["--rows", args.rows]
+    if args.expression:
+        command += ["-k", args.expression]
+    return [*command, folder]
+
+
+def _root() -> Path:
+    from tlsnic.qemu.project_disk import project_root  # noqa: PLC0415 - pulls in the parts
+
+    return project_root()
+
+
+# On the host
+
+
+def _on_host(args: argparse.Namespace) -> tuple[Report | None, int]:
+    from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
+
+    folder = str(_root() / SUITE)
+    with work_directory() as work:
+        path = work / "report.json"
+        # PYTEST_ADDOPTS and plugins that happen to be installed would make it another suite.
+        extra = ["-p", "no:xdist", "-p", "no:cov", "--conformance-json", str(path)]
+        command = suite_command(args, folder, python=sys.executable, extra=extra)
+        status = run_async(_run_child(command, {"PYTEST_ADDOPTS": ""}))
+        return _read(path), status
+
+
+async def _run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
+    child = Child(command, name="pytest", env=env)
+    try:
+        return await child.ended()
+    finally:
+        # Its own clean-up stops the device and leaves nothing behind, so it gets the time.
+        await child.finish(grace_s=10.0)
+
+
+def _read(path: Path) -> Report | None:
+    with contextlib.suppress(OSError, ValueError):
+        return Report.from_json(json.loads(path.read_text()))
+    return None
+
+
+# In a guest
+
+
+def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
+    report, status = _in_guest(args, way="uio")
+    if report is None or args.no_msix or not _wants_msix(args):
+        return report, status
+    print("# the part that needs MSI-X, through vfio-pci, in a guest with an IOMMU", flush=True)
+    second, second_status = _in_guest(args, way="vfio")
+    if second is None:
+        return None, second_status
+    whole = merged([report, _renamed(second, "vfio-pci")])
+    sys.stdout.write(ktap_end(whole))
+    return whole, status or second_status
+
+
+def _wants_msix(args: argparse.Namespace) -> bool:
+    chosen = parse_rows(args.rows) if args.rows else None
+    return not args.expression and (chosen is None or bool(chosen & {"BUS-03", "BUS-04", "BUS-09"}))
+
+
+def _renamed(report: Report, way: str) -> Report:
+    """The results with the way to the card in their names, and no row asked for as a whole."""
+    data = report.to_json()
+    tests = data["tests"]
+    assert isinstance(tests, list)
+    for test in tests:
+        test["name"] = f"{test['name']}[{way}]"
+    return Report.from_json({**data, "complete": False})
+
+
+def _in_guest(args: argparse.Namespace, *, way: str) -> tuple[Report | None, int]:
+    from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine  # noqa: PLC0415
+    from tlsnic.qemu.peer import Service  # noqa: PLC0415
+    from tlsnic.qemu.peer.device import device_argv  # noqa: PLC0415
+    from tlsnic.qemu.run import run_in_guest  # noqa: PLC0415
+    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
+    from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
+
+    _root()
+    setup = prepare(args.accel)
+    reports: list[Report] = []
+
+    def take(report: Mapping[str, object]) -> None:
+        reports.append(Report.from_json(report))
+
+    with work_directory() as work, contextlib.closing(Service(work)) as service:
+        traffic = service.traffic.start_device()
+        machine = Machine(
+            devices=[traffic.socket_path],
+            memory_mib=MEMORY_ABOVE_4G_MIB,
+            iommu=way == "vfio",
+        )
+        command = suite_command(args, SUITE, python="python3")
+        if way == "vfio":
+            command[-1:] = ["-k", MSIX_TESTS, SUITE]
+        result = run_in_guest(
+            command,
+            device_cmd=device_argv(service.far_end.spec),
+            on_call={**service.methods(), REPORT_METHOD: take},
+            on_output=_show,
+            timeout_s=GUEST_TIMEOUT_S,
+            machine=machine,
+            env={"TLSNIC_BUS": way},
+            setup=setup,
+        )
+        report = reports[0] if reports else None
+        if result.exit_status or report is None or not report.ok:
+            _explain(result.device_log, "the device")
+            _explain(traffic.log(), "the device on the TAP")
+            _explain(result.console, "the guest's console")
+        if report is not None:
+            report.environment["accelerator"] = "kvm" if result.kvm else "tcg"
+            report.environment["boot_s"] = round(result.timings.started_s, 1)
+            report.environment["suite_s"] = round(
+                result.timings.finished_s - result.timings.started_s, 1
+            )
+        return report, result.exit_status
+
+
+def _show(data: bytes) -> None:
+    os.write(sys.stdout.fileno(), data)
+
+
+def _explain(text: str, what: str) -> None:
+    if text.strip():
+        print(f"--- the last lines of {what} ---\n{text.rstrip()}\n---", file=sys.stderr)
