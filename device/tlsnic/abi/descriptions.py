@@ -80,7 +80,10 @@ REGISTERS: dict[str, str] = {
         "Receive filter control. Which frames are taken from the wire besides those for "
         "MAC_ADDRESS."
     ),
-    "MAC_FILTER": "MAC filter entry. Further unicast and multicast addresses.",
+    "MAC_FILTER": (
+        "MAC filter entry. Further unicast and multicast addresses. A write of one half "
+        "takes effect at once: write 64 bits, or clear VALID first."
+    ),
     "VLAN_FILTER": "VLAN filter. Bit b of entry n admits VLAN 64 n + b.",
     "RSS_CONTROL": (
         "RSS control. Which packets are hashed. A packet of no enabled type, and every "
@@ -95,7 +98,8 @@ REGISTERS: dict[str, str] = {
     "MODERATION": (
         "Interrupt moderation. Per vector. An interrupt is raised when FRAMES completions "
         "have gathered or when USECS have passed since the first of them, whichever comes "
-        "first. Zero in both: at once."
+        "first. Zero in both: at once. With USECS of zero and FRAMES set there is no time "
+        "limit. Completions that were there when the ring was armed count too."
     ),
     "TX_PACKETS": "Packets fetched from transmit rings; one with SEGMENT counts once.",
     "TX_SENT_PACKETS": "Of these, packets handed to the wire.",
@@ -105,7 +109,9 @@ REGISTERS: dict[str, str] = {
     ),
     "TX_BYTES": "Bytes of these frames, without FCS.",
     "TX_SEGMENTED": "Packets with SEGMENT that were sent.",
-    "TX_DROP_LINK_DOWN": "Packets dropped because the link was down.",
+    "TX_DROP_LINK_DOWN": (
+        "Packets dropped because the link was down, or went down while they waited for the wire."
+    ),
     "TX_DROP_BAD_PACKET": "Packets dropped for their descriptors or headers.",
     "TX_DROP_DMA": "Packets dropped because memory was not mapped.",
     "TX_DROP_TLS": "Packets dropped rather than sent in clear.",
@@ -124,9 +130,15 @@ REGISTERS: dict[str, str] = {
     ),
     "RX_DROP_FILTER": "Frames dropped by address or VLAN filter.",
     "RX_DROP_RUNT": "Frames shorter than an Ethernet header.",
-    "RX_DROP_OVERSIZE": "Frames longer than MAX_FRAME.",
+    "RX_DROP_OVERSIZE": (
+        "Frames longer than MAX_FRAME, or left to the device to complete in a way that does "
+        "not fit them."
+    ),
     "RX_DROP_NO_BUFFER": "Frames dropped because the receive ring or its completion ring was full.",
-    "RX_DROP_DMA": "Frames dropped because a receive buffer was not mapped.",
+    "RX_DROP_DMA": (
+        "Frames dropped because a receive buffer was not mapped or not valid, or its "
+        "completion could not be written."
+    ),
     "INTERRUPTS": "Interrupts raised.",
     "EVENTS_LOST": "Events that found no room.",
     "TX_TLS_ENCRYPTED_PACKETS": "Packets with TLS that were sent encrypted.",
@@ -379,10 +391,12 @@ FIELDS: dict[str, str] = {
     "CONTROL.RESET": (
         "Write one: soft reset. Registers, queues, counters, diagnostics and keys return to "
         "their reset values; the MAC address to the operator's. PCI configuration and the "
-        "link stay. Complete when the write is; read STATUS to be sure that it has arrived."
+        "link stay. The other bits of the same write have no effect. Complete when the write "
+        "is; read STATUS to be sure that it has arrived."
     ),
     "CONTROL.RX_ENABLE": (
-        "Frames from the wire are taken. Clear: they are dropped and counted in RX_DROP_DISABLED."
+        "Frames from the wire are taken. Clear: they are dropped and counted in "
+        "RX_DROP_DISABLED; what coalescing holds is delivered when the bit is cleared."
     ),
     "CONTROL.TX_ENABLE": "Doorbells of transmit queues are served. Clear: descriptors wait.",
     "STATUS.READY": "The device is ready for use.",
@@ -392,7 +406,10 @@ FIELDS: dict[str, str] = {
         "finds it changed knows that its queues are gone."
     ),
     "LINK_SPEED.MBPS": "Megabits per second.",
-    "OFFLOAD_ENABLE.OFFLOADS": "Only bits that CAP_OFFLOADS has can be set.",
+    "OFFLOAD_ENABLE.OFFLOADS": (
+        "RX_CHECKSUM, VLAN_STRIP, RX_COALESCE and RX_TLS, as far as CAP_OFFLOADS has them. A "
+        "write with any other bit is ignored (VALUE_RANGE)."
+    ),
     "RX_COALESCE.TIMEOUT_US": "Longest wait for the next segment, in microseconds.",
     "RX_COALESCE.MAX_KIB": "Largest joined packet, in units of 1024 bytes.",
     "RX_COALESCE.MAX_SEGMENTS": "Most segments in a joined packet.",
@@ -401,7 +418,7 @@ FIELDS: dict[str, str] = {
     "DIAG_LAST.CODE": "Which rule was broken.",
     "DIAG_LAST.QUEUE": "Queue number.",
     "DIAG_LAST.KIND": "Kind of queue.",
-    "RX_FILTER.PROMISCUOUS": "Every frame.",
+    "RX_FILTER.PROMISCUOUS": "Frames for every address. VLAN_FILTER still applies.",
     "RX_FILTER.ALL_MULTICAST": "Every multicast frame.",
     "RX_FILTER.BROADCAST": "Broadcast frames.",
     "RX_FILTER.VLAN_FILTER": (
@@ -764,7 +781,10 @@ ENUMS: dict[str, str] = {
         "side effects, writes are ignored."
     ),
     "Diagnostic.REG_RESERVED_BITS": "Write of a one into a reserved bit. The other bits are taken.",
-    "Diagnostic.DOORBELL_DISABLED": "Doorbell of a queue that is not running. Ignored.",
+    "Diagnostic.DOORBELL_DISABLED": (
+        "Doorbell of a queue that is not running, or the tail doorbell of the event queue, "
+        "which has no descriptor ring. Ignored."
+    ),
     "Diagnostic.DOORBELL_RANGE": (
         "Doorbell with an index that is not below the size of the ring. The queue goes to ERROR."
     ),
@@ -778,9 +798,13 @@ ENUMS: dict[str, str] = {
     "Diagnostic.RING_ALIGNMENT": (
         "Queue enabled with a ring base that is not aligned to 64 bytes. The queue goes to ERROR."
     ),
-    "Diagnostic.QUEUE_BUSY": "Configuration register of an enabled queue written. Ignored.",
+    "Diagnostic.QUEUE_BUSY": (
+        "Configuration register of an enabled queue written, or ENABLE set again in ERROR "
+        "without clearing it first. Ignored."
+    ),
     "Diagnostic.BUS_MASTER_OFF": (
-        "DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred."
+        "DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred: "
+        "descriptors and interrupts wait, received frames are dropped."
     ),
     "Diagnostic.DMA_FAULT": (
         "Address that the host has not mapped, or RAM without a shared file descriptor. The "
@@ -794,7 +818,8 @@ ENUMS: dict[str, str] = {
     ),
     "Diagnostic.TX_RESERVED": "Reserved bits set in a transmit descriptor. The packet is dropped.",
     "Diagnostic.TX_FLAGS": (
-        "Contradictory or unsupported flags in a transmit descriptor. The packet is dropped."
+        "Contradictory or unsupported flags in a transmit descriptor, or flags of the first "
+        "descriptor in a later one. The packet is dropped."
     ),
     "Diagnostic.TX_LENGTH": (
         "Packet shorter than an Ethernet header, longer than MAX_FRAME (or than the "

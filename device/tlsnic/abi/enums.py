@@ -33,7 +33,9 @@ class Diagnostic(IntEnum):
     REG_RESERVED_BITS = 4
     """Write of a one into a reserved bit. The other bits are taken."""
     DOORBELL_DISABLED = 5
-    """Doorbell of a queue that is not running. Ignored."""
+    """Doorbell of a queue that is not running, or the tail doorbell of the event queue, which has
+    no descriptor ring. Ignored.
+    """
     DOORBELL_RANGE = 6
     """Doorbell with an index that is not below the size of the ring. The queue goes to ERROR."""
     RING_BASE_ZERO = 7
@@ -45,9 +47,13 @@ class Diagnostic(IntEnum):
     RING_ALIGNMENT = 9
     """Queue enabled with a ring base that is not aligned to 64 bytes. The queue goes to ERROR."""
     QUEUE_BUSY = 10
-    """Configuration register of an enabled queue written. Ignored."""
+    """Configuration register of an enabled queue written, or ENABLE set again in ERROR without
+    clearing it first. Ignored.
+    """
     BUS_MASTER_OFF = 11
-    """DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred."""
+    """DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred:
+    descriptors and interrupts wait, received frames are dropped.
+    """
     DMA_FAULT = 12
     """Address that the host has not mapped, or RAM without a shared file descriptor. The queue goes
     to ERROR.
@@ -59,7 +65,9 @@ class Diagnostic(IntEnum):
     TX_RESERVED = 15
     """Reserved bits set in a transmit descriptor. The packet is dropped."""
     TX_FLAGS = 16
-    """Contradictory or unsupported flags in a transmit descriptor. The packet is dropped."""
+    """Contradictory or unsupported flags in a transmit descriptor, or flags of the first descriptor
+    in a later one. The packet is dropped.
+    """
     TX_LENGTH = 17
     """Packet shorter than an Ethernet header, longer than MAX_FRAME (or than the segmentation
     limit), or a descriptor of length zero. The packet is dropped.

@@ -95,7 +95,7 @@ class PciHost:
         self._dma: vfu.DmaMap | None = None
         self._msix_offset = 0
         self._intx_line = False
-        self.msix = MsixTable(VECTORS, context.trigger, self._msix_mask_all)
+        self.msix = MsixTable(VECTORS, context.trigger, self._msix_held_back)
         self.ram_not_shared: vfu.DmaRegion | None = None
 
     def set_up(
@@ -154,8 +154,11 @@ class PciHost:
     def intx_disabled(self) -> bool:
         return bool(self._config[_COMMAND_HIGH] & _INTX_DISABLE_HIGH)
 
-    def _msix_mask_all(self) -> bool:
-        return bool(self._config[self._msix_offset + _MSIX_CONTROL_HIGH] & _MSIX_MASK_ALL_HIGH)
+    def _msix_held_back(self) -> bool:
+        """Whether no message may leave: masked, switched off, or no bus master (a write to memory)."""
+        control = self._config[self._msix_offset + _MSIX_CONTROL_HIGH]
+        enabled = control & (_MSIX_ENABLE_HIGH | _MSIX_MASK_ALL_HIGH) == _MSIX_ENABLE_HIGH
+        return not enabled or not self.bus_master
 
     def view(self, address: int, length: int, write: bool) -> memoryview | None:
         assert self._dma is not None

@@ -74,6 +74,31 @@ def test_doorbell_of_a_disabled_queue_is_told(rig):
     assert rig.diagnostics == [Diagnostic.DOORBELL_DISABLED] * 2
 
 
+def test_tail_of_the_event_queue_is_told(rig):
+    rig.doorbell(r.EVENT_DOORBELL_TAIL, 1)
+    assert rig.diagnostics == [Diagnostic.DOORBELL_DISABLED]
+
+
+def test_reserved_bit_of_a_tail_doorbell_is_told(rig):
+    tx = rig.tx()
+    tx.enable()
+    rig.start()
+    rig.send(tx, b"\x02" * 60)
+    rig.doorbell(tx.doorbell, tx.tail | 1 << 31)
+    rig.run()
+    assert rig.diagnostics == [Diagnostic.REG_RESERVED_BITS]
+    assert len(rig.sent) == 1
+
+
+def test_enabling_a_queue_in_error_again_is_told(rig):
+    tx = rig.tx()
+    tx.enable()
+    rig.doorbell(tx.doorbell, tx.entries)
+    rig.write(tx.register("CONTROL"), 1)
+    assert tx.state is QueueState.ERROR
+    assert rig.diagnostics == [Diagnostic.DOORBELL_RANGE, Diagnostic.QUEUE_BUSY]
+
+
 def test_consumer_index_past_the_producer_is_told(rig):
     tx = rig.tx()
     tx.enable()

@@ -280,6 +280,27 @@ def test_super_frame_is_delivered_joined_when_coalescing_is_on(rig, rx):
     assert rig.counter("RX_WIRE_FRAMES") == 7
 
 
+def test_super_frame_of_one_segment_is_a_frame_with_its_checksum(rig, rx):
+    buffers = rig.give_buffers(rx, 16)
+    coalescing(rig)
+    whole = tcp4(b"x" * 1000)
+    rig.receive(bytes(whole), super_frame(b"")[1])
+    rig.run(after_ns=60_000)
+    (completion,) = rx.reap()
+    assert (completion.segments, completion.segment_bytes) == (1, 0)
+    assert memory(rig, rx, completion, buffers) == bytes(whole)
+
+
+@pytest.mark.parametrize(("gso_size", "taken"), [(1460, 2), (1461, 0)])
+def test_segments_of_a_super_frame_are_no_longer_than_max_frame(rig, rx, gso_size, taken):
+    rig.give_buffers(rx, 16)
+    coalescing(rig)
+    vnet = VnetHeader(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, 54, gso_size, 34, 16)
+    rig.receive(bytes(tcp4(b"x" * 2 * gso_size)), vnet)
+    assert rig.counter("RX_FRAMES") == taken
+    assert rig.counter("RX_DROP_OVERSIZE") == 2 - taken
+
+
 def test_super_frame_is_cut_when_coalescing_is_off(rig, rx):
     buffers = rig.give_buffers(rx, 16)
     rig.write(r.OFFLOAD_ENABLE, Offload.RX_CHECKSUM)

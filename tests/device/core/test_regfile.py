@@ -40,6 +40,12 @@ def test_two_halves_of_a_counter_are_of_one_moment(rig):
     assert rig.read(r.RX_FRAMES + 4) == 1  # not latched any more: as it is now
 
 
+def test_write_between_two_halves_is_read_back(rig):
+    assert rig.read(r.ADMIN_QUEUE_RING_BASE) == 0
+    rig.write(r.ADMIN_QUEUE_RING_BASE + 4, 7)
+    assert rig.read(r.ADMIN_QUEUE_RING_BASE + 4) == 7
+
+
 def test_eight_bytes_over_two_registers_are_two_accesses(rig):
     assert rig.read(r.MAGIC, 8) == r.BAR0.by_name["VERSION"].reset << 32 | 0x4E534C54
     rig.write(r.ADMIN_QUEUE_RING_SIZE, 0x20_0000_0010, 8)

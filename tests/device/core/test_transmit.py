@@ -172,7 +172,7 @@ def test_wire_that_segments_gets_the_whole_packet(super_rig):
     [
         (TxDescriptor(0x1000, 0, TxFlags.END_OF_PACKET), Diagnostic.TX_LENGTH),
         (TxDescriptor(0x1000, 13, TxFlags.END_OF_PACKET), Diagnostic.TX_LENGTH),
-        (TxDescriptor(0x1000, 1519, TxFlags.END_OF_PACKET), Diagnostic.TX_LENGTH),
+        (TxDescriptor(0x1000, 1515, TxFlags.END_OF_PACKET), Diagnostic.TX_LENGTH),
         (TxDescriptor(0x1000, 60, TxFlags.END_OF_PACKET | 0x8000), Diagnostic.TX_RESERVED),
         (TxDescriptor(0x1000, 60, TxFlags.END_OF_PACKET, mss=9), Diagnostic.TX_FLAGS),
         (TxDescriptor(0x1000, 60, TxFlags.END_OF_PACKET, send_tag=9), Diagnostic.TX_FLAGS),
@@ -205,6 +205,40 @@ def test_driver_mistake_drops_that_packet_only(rig, tx, descriptor, expected):
     assert (sent.head, sent.status) == (2, TxStatus.OK)
     assert rig.counter("TX_DROP_BAD_PACKET") == 1
     assert rig.counter("TX_PACKETS") == 2
+
+
+@pytest.mark.parametrize("tpid", [0x8100, 0x88A8])
+def test_frame_may_be_four_bytes_longer_with_a_tag(rig, tx, tpid):
+    frame = b"\x02" * 12 + tpid.to_bytes(2, "big") + bytes(1504)
+    rig.send(tx, frame)
+    rig.send(tx, frame + b"\0")
+    rig.send(tx, frame, TxFlags.VLAN_INSERT)
+    rig.send(tx, frame[:1514], TxFlags.VLAN_INSERT, vlan_tci=7)
+    tx.ring_doorbell()
+    rig.run()
+    assert [len(sent) for sent in rig.sent] == [1518, 1518]
+    assert rig.diagnostics == [Diagnostic.TX_LENGTH] * 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "status", "code"),
+    [
+        (TxFlags.TLS, TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE),
+        (TxFlags.PRESYNC, TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE),
+        (TxFlags.PREFIX, TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE),
+        (TxFlags.REPORT, TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS),
+        (TxFlags.L4_CHECKSUM, TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS),
+    ],
+)
+def test_flag_of_the_first_descriptor_in_another_one_drops_the_packet(rig, tx, flag, status, code):
+    tx.post(TxDescriptor(rig.place(b"\x02" * 14), 14, TxFlags.REPORT).pack())
+    secret = TxDescriptor(rig.place(b"secret" * 20), 120, flag | TxFlags.END_OF_PACKET)
+    tx.post(secret.pack())
+    tx.ring_doorbell()
+    rig.run()
+    assert rig.sent == []
+    (completion,) = tx.reap()
+    assert (completion.status, completion.detail) == (status, code)
 
 
 def test_reserved_word_of_a_descriptor_is_checked(rig, tx):
@@ -279,6 +313,21 @@ def test_ring_across_adjoining_maps(rig):
     tx.ring_doorbell()
     rig.run()
     assert len(rig.sent) == 15
+
+
+@pytest.mark.parametrize("part", ["ring", "completion"])
+def test_map_that_ends_within_an_entry_stops_the_queue(rig, part):
+    rig.host.add_map(0x8000_0000, 72)
+    rig.host.add_map(0x8000_0048, 4096)
+    tx = rig.tx(entries=16)
+    setattr(tx, part, 0x8000_0000)
+    tx.enable()
+    rig.start()
+    for _ in range(5):
+        rig.send(tx, b"\x02" * 60)
+    tx.ring_doorbell()
+    rig.run()
+    assert tx.error is Diagnostic.DMA_FAULT
 
 
 def test_endless_chain_stops_the_queue(rig):

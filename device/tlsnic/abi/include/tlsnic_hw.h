@@ -238,7 +238,10 @@ typedef uint64_t tlsnic_le64;
 /* Packets with SEGMENT that were sent. 64 bits. */
 #define TLSNIC_REG_TX_SEGMENTED 0x820
 
-/* Packets dropped because the link was down. 64 bits. */
+/*
+ * Packets dropped because the link was down, or went down while they waited for the wire. 64
+ * bits.
+ */
 #define TLSNIC_REG_TX_DROP_LINK_DOWN 0x828
 
 /* Packets dropped for their descriptors or headers. 64 bits. */
@@ -289,13 +292,19 @@ typedef uint64_t tlsnic_le64;
 /* Frames shorter than an Ethernet header. 64 bits. */
 #define TLSNIC_REG_RX_DROP_RUNT 0x8d0
 
-/* Frames longer than MAX_FRAME. 64 bits. */
+/*
+ * Frames longer than MAX_FRAME, or left to the device to complete in a way that does not fit
+ * them. 64 bits.
+ */
 #define TLSNIC_REG_RX_DROP_OVERSIZE 0x8d8
 
 /* Frames dropped because the receive ring or its completion ring was full. 64 bits. */
 #define TLSNIC_REG_RX_DROP_NO_BUFFER 0x8e0
 
-/* Frames dropped because a receive buffer was not mapped. 64 bits. */
+/*
+ * Frames dropped because a receive buffer was not mapped or not valid, or its completion could
+ * not be written. 64 bits.
+ */
 #define TLSNIC_REG_RX_DROP_DMA 0x8e8
 
 /* Interrupts raised. 64 bits. */
@@ -610,7 +619,10 @@ enum tlsnic_diagnostic {
 	TLSNIC_DIAGNOSTIC_REG_ACCESS = 3,
 	/* Write of a one into a reserved bit. The other bits are taken. */
 	TLSNIC_DIAGNOSTIC_REG_RESERVED_BITS = 4,
-	/* Doorbell of a queue that is not running. Ignored. */
+	/*
+	 * Doorbell of a queue that is not running, or the tail doorbell of the event queue, which has
+	 * no descriptor ring. Ignored.
+	 */
 	TLSNIC_DIAGNOSTIC_DOORBELL_DISABLED = 5,
 	/* Doorbell with an index that is not below the size of the ring. The queue goes to ERROR. */
 	TLSNIC_DIAGNOSTIC_DOORBELL_RANGE = 6,
@@ -623,9 +635,15 @@ enum tlsnic_diagnostic {
 	TLSNIC_DIAGNOSTIC_RING_SIZE = 8,
 	/* Queue enabled with a ring base that is not aligned to 64 bytes. The queue goes to ERROR. */
 	TLSNIC_DIAGNOSTIC_RING_ALIGNMENT = 9,
-	/* Configuration register of an enabled queue written. Ignored. */
+	/*
+	 * Configuration register of an enabled queue written, or ENABLE set again in ERROR without
+	 * clearing it first. Ignored.
+	 */
 	TLSNIC_DIAGNOSTIC_QUEUE_BUSY = 10,
-	/* DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred. */
+	/*
+	 * DMA or interrupt needed while Bus Master Enable is clear. Nothing was transferred:
+	 * descriptors and interrupts wait, received frames are dropped.
+	 */
 	TLSNIC_DIAGNOSTIC_BUS_MASTER_OFF = 11,
 	/*
 	 * Address that the host has not mapped, or RAM without a shared file descriptor. The queue goes
@@ -638,7 +656,10 @@ enum tlsnic_diagnostic {
 	TLSNIC_DIAGNOSTIC_VECTOR_INVALID = 14,
 	/* Reserved bits set in a transmit descriptor. The packet is dropped. */
 	TLSNIC_DIAGNOSTIC_TX_RESERVED = 15,
-	/* Contradictory or unsupported flags in a transmit descriptor. The packet is dropped. */
+	/*
+	 * Contradictory or unsupported flags in a transmit descriptor, or flags of the first descriptor
+	 * in a later one. The packet is dropped.
+	 */
 	TLSNIC_DIAGNOSTIC_TX_FLAGS = 16,
 	/*
 	 * Packet shorter than an Ethernet header, longer than MAX_FRAME (or than the segmentation

@@ -264,6 +264,11 @@ class Nic:
         self._doorbells[registers.ADMIN_DOORBELL_TAIL] = self.admin, True
         self._doorbells[registers.ADMIN_DOORBELL_COMPLETION] = self.admin, False
         self._doorbells[registers.EVENT_DOORBELL_COMPLETION] = self.events, False
+        self._doorbell_file.on_write("EVENT_DOORBELL_TAIL", self._no_ring)
+
+    def _no_ring(self, _index: int, old: int, _new: int, written: int) -> int:
+        self.events.report(Diagnostic.DOORBELL_DISABLED, written)
+        return old
 
     def _bind_registers(self) -> None:
         regs = self.registers

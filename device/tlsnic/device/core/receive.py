@@ -224,8 +224,7 @@ class Receiver:
             return
         counters = self._counters
         length = len(frame)
-        limit = self.max_frame if headers.vlan_tci is None else self.max_frame + VLAN_BYTES
-        if length > limit:
+        if length > self.max_frame and length > self._limit(headers):
             counters.rx_drop_oversize += 1
             return
         if vnet is not None and vnet.flags & VNET_NEEDS_CSUM:
@@ -264,6 +263,10 @@ class Receiver:
             return None
         return headers
 
+    def _limit(self, headers: Headers) -> int:
+        """Bytes of the longest frame that is taken: a VLAN tag may come on top."""
+        return self.max_frame if headers.vlan_tci is None else self.max_frame + VLAN_BYTES
+
     def _receive_super_frame(self, frame: memoryview, vnet: VnetHeader) -> None:
         """A frame that the sending host left to be cut: the same as its segments, joined."""
         counters = self._counters
@@ -275,9 +278,10 @@ class Receiver:
         joinable = (
             self.joins
             and headers.protocol == PROTOCOL_TCP
-            and count <= self._coalescing[1]
+            and headers.l4_bytes
+            and 1 < count <= self._coalescing[1]
             and headers.end - headers.l3 <= self._coalescing[0]
-            and headers.payload + min(size, payload) <= self.max_frame + VLAN_BYTES
+            and headers.payload + size <= self._limit(headers)
         )
         if joinable and self._coalescer is not None:
             counters.rx_wire_frames += count

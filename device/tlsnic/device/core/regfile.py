@@ -54,6 +54,7 @@ class _Cell:
         if self.on_write:
             new = self.on_write(self.index, self.value, new, value & bits)
         self.value = new
+        self.latched_high = None  # reading back gives what was written
 
 
 class RegisterFile:

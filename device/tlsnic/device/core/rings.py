@@ -78,11 +78,13 @@ class DescriptorRing:
             if whole is not None:
                 self._view = whole
                 return whole, index * self._entry_bytes
-            # The ring lies in several maps. An entry never does: entries divide a page.
-            view = self._host.view(self._base + index * self._entry_bytes, self._entry_bytes, False)
+            # The ring lies in several maps. An entry may not: entries divide a page.
+            address = self._base + index * self._entry_bytes
+            view = self._host.view(address, self._entry_bytes, False)
         except DmaFault as fault:
             raise queue_fault(fault) from None
-        assert view is not None
+        if view is None:
+            raise QueueFault(Diagnostic.DMA_FAULT, address)
         return view, 0
 
 
@@ -149,10 +151,12 @@ class CompletionRing:
             if whole is not None:
                 self._words = whole.cast("Q")
                 return self._words, self.producer * self._words_per_entry
-            view = self._host.view(self._base + self.producer * entry_bytes, entry_bytes, True)
+            address = self._base + self.producer * entry_bytes
+            view = self._host.view(address, entry_bytes, True)
         except DmaFault as fault:
             raise queue_fault(fault) from None
-        assert view is not None
+        if view is None:
+            raise QueueFault(Diagnostic.DMA_FAULT, address)
         return view.cast("Q"), 0
 
 
@@ -290,6 +294,8 @@ class Queue:
             self.report(Diagnostic.DOORBELL_DISABLED, value)
             return False
         index = value & INDEX
+        if index != value:
+            self.report(Diagnostic.REG_RESERVED_BITS, value)
         if index >= self.ring.entries:
             self.fault(QueueFault(Diagnostic.DOORBELL_RANGE, index))
             return False
@@ -337,6 +343,8 @@ def bind_registers(prefix: str, queues: Sequence[Queue], regs: RegisterFile) -> 
             queues[index].enable()
         elif old & 1 and not new & 1:
             queues[index].disable()
+        elif new & 1 and queues[index].state is QueueState.ERROR:
+            queues[index].report(Diagnostic.QUEUE_BUSY, new)  # ENABLE has to be cleared first
         return new
 
     regs.on_write(f"{prefix}_CONTROL", control)

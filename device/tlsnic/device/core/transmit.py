@@ -18,7 +18,7 @@ from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.rings import MAX_CHAIN, Queue, QueueFault, queue_fault
 from tlsnic.device.packet import vlan
 from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, fill_partial
-from tlsnic.device.packet.headers import PROTOCOL_TCP, Headers, parse
+from tlsnic.device.packet.headers import ETHERTYPE_QINQ, ETHERTYPE_VLAN, PROTOCOL_TCP, Headers, parse
 from tlsnic.device.packet.segment import MAX_IP_BYTES, segment
 from tlsnic.device.packet.vnet import VnetHeader, segmentation_request
 
@@ -46,6 +46,7 @@ _OFFLOADS: Final = _IP_CHECKSUM | _L4_CHECKSUM | _SEGMENT | _VLAN_INSERT
 _FOR_TLS: Final = int(TxFlags.PRESYNC | TxFlags.PREFIX)
 _UNKNOWN: Final = 0xFFFF & ~sum(TxFlags)
 _PADDING: Final = bytes(MIN_FRAME_BYTES)
+_TPIDS: Final = tuple(tpid.to_bytes(2, "big") for tpid in (ETHERTYPE_VLAN, ETHERTYPE_QINQ))
 
 Descriptor = tuple[int, int, int, int, int, int, int, int]
 """address, length, flags, vlan_tci, send_tag, mss, header_length, reserved."""
@@ -147,6 +148,8 @@ class Transmitter:
             frames = self._segment(parts, total, descriptors[0])
             self._counters.tx_segmented += 1
         else:
+            if total > self.max_frame:
+                self._check_tagged(parts, total, flags)
             if flags & _OFFLOADS:
                 parts = self._offload(parts, total, descriptors[0])
                 if flags & _VLAN_INSERT:
@@ -187,6 +190,8 @@ class Transmitter:
             if not length:
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH)
             total += length
+        if len(descriptors) > 1:
+            self._check_further(descriptors)
         _, _, flags, _, send_tag, mss, header_length, _ = descriptors[0]
         if flags & (_TLS | _FOR_TLS):
             # No cipher suite is offered yet: what asks to be encrypted must not leave.
@@ -209,6 +214,23 @@ class Transmitter:
         if not self.link_up:
             raise Drop(TxStatus.LINK_DOWN, Diagnostic.TX_LINK_DOWN)
         return flags, total
+
+    @staticmethod
+    def _check_further(descriptors: list[Descriptor]) -> None:
+        """Refuse flags that only the first descriptor may have; those of TLS must stop the packet."""
+        for descriptor in descriptors[1:]:
+            flags = descriptor[2] & ~_END
+            if flags & (_TLS | _FOR_TLS):
+                raise Drop(TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE, descriptor[4])
+            if flags:
+                raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS, flags)
+
+    @staticmethod
+    def _check_tagged(parts: list[Buffer], total: int, flags: int) -> None:
+        """Refuse a frame longer than MAX_FRAME, unless what it has too many is a VLAN tag."""
+        head, _ = _split(parts, ETHERNET_BYTES)
+        if flags & _VLAN_INSERT or head[12:14] not in _TPIDS:
+            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, total)
 
     def _offload(self, parts: list[Buffer], total: int, first: Descriptor) -> list[Buffer]:
         """Insert the VLAN tag and fill checksums in a copy of one frame."""
@@ -242,7 +264,7 @@ class Transmitter:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_length)
         payload_bytes = total - header_length
         largest = mss if mss < payload_bytes else payload_bytes
-        if header_length - (l3 - ETHERNET_BYTES) + largest > self.max_frame:
+        if header_length - min(l3 - ETHERNET_BYTES, VLAN_BYTES) + largest > self.max_frame:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, header_length + mss)
         count = -(-payload_bytes // mss)
         on_wire = total + (count - 1) * header_length
