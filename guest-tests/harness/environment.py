@@ -53,7 +53,8 @@ class HostEnvironment(Environment):
     side = SIDE_HOST
 
     def __init__(self) -> None:
-        from tlsnic.qemu.peer import DeviceProcess, Service  # noqa: PLC0415 - not in a guest
+        from tlsnic.qemu.peer.device import DeviceProcess  # noqa: PLC0415 - not in a guest
+        from tlsnic.qemu.peer.service import Service  # noqa: PLC0415
         from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
         with contextlib.ExitStack() as undo:

@@ -49,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         'side(name): the test is made for "host" or "guest" only',
         "msix: the test needs MSI-X, which uio_pci_generic does not have",
         "nic(**options): NicOptions of the nic fixture",
+        "root: needs the right to make namespaces and TAP devices",
         "deadline(seconds): time for each of set-up, test and clean-up",
     ):
         config.addinivalue_line("markers", line)

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import itertools
-import random
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tlsnic.qemu.errors import UserError
 from tlsnic.qemu.netns import Netns
+from tlsnic.qemu.peer.data import (
+    FAR_ADDRESS,
+    FAR_ADDRESS6,
+    PREFIX,
+    PREFIX6,
+    receive_all,
+    send_all,
+)
 from tlsnic.qemu.peer.device import DeviceProcess
 
 TAP = "tap0"
-FAR_ADDRESS, NEAR_ADDRESS = "10.73.84.1", "10.73.84.2"
-FAR_ADDRESS6, NEAR_ADDRESS6 = "fd74:6c73::1", "fd74:6c73::2"
-PREFIX, PREFIX6 = 24, 64
 MAC = "02:74:6c:73:54:41"
-IPERF_PORT = 5201
-_BLOCK_BYTES = 1 << 20
+_FIRST_IPERF_PORT = 5201
+_READY_TIMEOUT_S = 10.0
+_TCP_LISTEN = "0A"  # include/net/tcp_states.h
 _SOCKET_TIMEOUT_S = 60.0
-
-
-def blocks(size_bytes: int, seed: int) -> itertools.chain[bytes]:
-    """`size_bytes` of data in which no two blocks are alike, in blocks of at most 1 MiB."""
-
-    def make(index: int) -> bytes:
-        start = index * _BLOCK_BYTES
-        body = index.to_bytes(8, "big") + base
-        return body[: min(_BLOCK_BYTES, size_bytes - start)]
-
-    base = random.Random(seed).randbytes(_BLOCK_BYTES - 8)
-    count = -(-size_bytes // _BLOCK_BYTES)
-    return itertools.chain(make(index) for index in range(count))
 
 
 class Traffic:
@@ -46,6 +40,7 @@ class Traffic:
         self._results: dict[int, str] = {}
         self._threads: dict[int, threading.Thread] = {}
         self._tokens = itertools.count(1)
+        self._iperf_ports = itertools.count(_FIRST_IPERF_PORT)
 
     @property
     def namespace(self) -> Netns:
@@ -114,15 +109,21 @@ class Traffic:
         return self.namespace.run(argv, timeout_s=wait_s)
 
     def iperf_server(self) -> int:
-        """Start `iperf3 --server` in the namespace for one test; its port."""
+        """Start `iperf3 --server` in the namespace for one test; the port that it listens on."""
+        port = next(self._iperf_ports)
         with (self._directory / "iperf3.log").open("ab") as log:
-            self.namespace.spawn(
-                ["iperf3", "--server", "--one-off", "--port", str(IPERF_PORT)],
+            server = self.namespace.spawn(
+                ["iperf3", "--server", "--one-off", "--port", str(port)],
                 name="iperf3",
                 stdout=log,
                 stderr=log,
             )
-        return IPERF_PORT
+        deadline_s = time.monotonic() + _READY_TIMEOUT_S
+        while not _listens(server.pid, port):
+            if server.poll() is not None or time.monotonic() > deadline_s:
+                raise UserError("iperf3 does not start", f"see {self._directory / 'iperf3.log'}")
+            time.sleep(0.005)
+        return port
 
     def close(self) -> None:
         """Stop the card and everything in the namespace."""
@@ -132,23 +133,15 @@ class Traffic:
             self._namespace.close()
 
 
-def send_all(connection: socket.socket, size_bytes: int, seed: int) -> str:
-    """Send the data of `blocks` and end the stream; its SHA-256."""
-    digest = hashlib.sha256()
-    for block in blocks(size_bytes, seed):
-        digest.update(block)
-        connection.sendall(block)
-    connection.shutdown(socket.SHUT_WR)
-    return digest.hexdigest()
+def _listens(pid: int, port: int) -> bool:
+    """Whether a TCP socket listens on `port` in the network namespace of a process.
 
-
-def receive_all(connection: socket.socket) -> tuple[str, int]:
-    """Take everything to the end of the stream: its SHA-256, and its bytes."""
-    digest = hashlib.sha256()
-    size_bytes = 0
-    buffer = bytearray(_BLOCK_BYTES)
-    view = memoryview(buffer)
-    while count := connection.recv_into(buffer):
-        digest.update(view[:count])
-        size_bytes += count
-    return digest.hexdigest(), size_bytes
+    Not a trial connection: that would be the server's one test.
+    """
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_ = line.split()
+                if state == _TCP_LISTEN and int(local.rpartition(":")[2], 16) == port:
+                    return True
+    return False
