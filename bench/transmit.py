@@ -19,9 +19,9 @@ from tlsnic.qemu.workdir import work_directory
 RING = 256
 BATCH = 32
 REPORT_EVERY = 32
-MODERATION_US = 500
+MODERATION_US = 10_000
 SENDS = 4096
-_TIMEOUT_S = 60.0
+_TIMEOUT_S = 10.0
 
 
 class Sender:

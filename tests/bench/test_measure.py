@@ -20,6 +20,7 @@ from bench.measure import (
     repeat,
 )
 from rich.console import Console
+from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
 
@@ -132,8 +133,8 @@ def test_frames_are_what_scapy_makes_of_them(length):
     data = tcp_frame(PEER_MAC, CARD_MAC, length)
     assert len(data) == length
     frame = Ether(data)
-    sums = frame["IP"].chksum, frame["TCP"].chksum
-    del frame["IP"].chksum, frame["TCP"].chksum
+    sums = frame[IP].chksum, frame[TCP].chksum
+    del frame[IP].chksum, frame[TCP].chksum
     again = Ether(bytes(frame))
-    assert (again["IP"].chksum, again["TCP"].chksum) == sums
-    assert frame["IP"].len == length - 14
+    assert (again[IP].chksum, again[TCP].chksum) == sums
+    assert frame[IP].len == length - 14
