@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Command] = {
     "parts": Command("tlsnic.qemu.commands.parts", "get QEMU, the guest and libvfio-user"),
     "device": Command("tlsnic.device.main", "serve the card on a vfio-user socket"),
     "bench": Command("tlsnic.qemu.commands.bench", "speed and memory, beside their baselines"),
+    "conformance": Command("tlsnic.qemu.conformance", "run the conformance suite"),
     "boot": Command("tlsnic.qemu.boot", "a root shell in a guest with the card attached"),
 }
 
