@@ -130,15 +130,15 @@ class CompletionRing:
             QueueFault: not mapped, or read-only.
         """
         target = self._words
-        count = self._words_per_entry
         if target is None:
             target, position = self._locate()
         else:
-            position = self.producer * count
-        last = count - 1
-        for number in range(last):
-            target[position + number] = words[number]
-        target[position + last] = words[last] | self.phase
+            position = self.producer * self._words_per_entry
+        *others, last = words
+        for word in others:
+            target[position] = word
+            position += 1
+        target[position] = last | self.phase
         producer = (self.producer + 1) & self.mask
         self.producer = producer
         if not producer:

@@ -6,7 +6,7 @@ rest of one packet waits in the `Transmitter`, and all queues wait behind it.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final
 
@@ -17,8 +17,8 @@ from tlsnic.device.core.host import Buffer, DmaFault, Port
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.rings import MAX_CHAIN, Queue, QueueFault, queue_fault
 from tlsnic.device.packet import vlan
-from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, fill_partial
-from tlsnic.device.packet.headers import ETHERTYPE_QINQ, ETHERTYPE_VLAN, PROTOCOL_TCP, Headers, parse
+from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, fill_super_frame
+from tlsnic.device.packet.headers import ETHERTYPE_QINQ, ETHERTYPE_VLAN, PROTOCOL_TCP, parse
 from tlsnic.device.packet.segment import MAX_IP_BYTES, segment
 from tlsnic.device.packet.vnet import VnetHeader, segmentation_request
 
@@ -30,8 +30,6 @@ MAX_HEADER_BYTES: Final = 512
 _CAP_FRAME = registers.BAR0.by_name["CAP_FRAME"]
 MAX_SEGMENT_PAYLOAD: Final = _CAP_FRAME.decode(_CAP_FRAME.reset)["SEGMENT_PAYLOAD_BYTES"]
 
-IPV6_BYTES: Final = 40
-_U16: Final = Struct("!H")
 # TxDescriptor.STRUCT skips the reserved word; here it is read, because it must be checked.
 _DESCRIPTOR: Final = Struct("<QIHHIHHQ")
 _DESCRIPTOR_BYTES: Final = TxDescriptor.SIZE
@@ -50,7 +48,7 @@ _TPIDS: Final = tuple(tpid.to_bytes(2, "big") for tpid in (ETHERTYPE_VLAN, ETHER
 
 Descriptor = tuple[int, int, int, int, int, int, int, int]
 """address, length, flags, vlan_tci, send_tag, mss, header_length, reserved."""
-Frame = tuple[list[Buffer], VnetHeader | None, int, int]
+Frame = tuple[Sequence[Buffer], VnetHeader | None, int, int]
 """Parts, work left to the wire, frames on the wire, bytes on the wire."""
 
 
@@ -171,7 +169,7 @@ class Transmitter:
         return True
 
     def _hand_over(
-        self, parts: list[Buffer], vnet: VnetHeader | None, frames: int, length: int
+        self, parts: Sequence[Buffer], vnet: VnetHeader | None, frames: int, length: int
     ) -> bool:
         counters = self._counters
         if not self._port.send(parts, vnet, self.now_ns):
@@ -269,17 +267,16 @@ class Transmitter:
         count = -(-payload_bytes // mss)
         on_wire = total + (count - 1) * header_length
         if count > 1 and self._port.takes_super_frames and total - l3 <= MAX_IP_BYTES:
-            _describe_super_frame(head, headers, total)
+            fill_super_frame(head, headers, total)
             return [([head, *payload], segmentation_request(headers, mss), count, on_wire)]
         data = payload[0] if len(payload) == 1 else b"".join(payload)
-        frames: list[Frame] = []
-        for pieces in segment(head, headers, data, mss):
-            length = sum(map(len, pieces))
-            frame_parts: list[Buffer] = list(pieces)
-            if length < MIN_FRAME_BYTES:
-                frame_parts.append(_PADDING[length:])
-                length = MIN_FRAME_BYTES
-            frames.append((frame_parts, None, 1, length))
+        cut = segment(head, headers, data, mss)
+        full = header_length + mss
+        frames: list[Frame] = [(pieces, None, 1, full) for pieces in cut]
+        last = on_wire - (count - 1) * full
+        frames[-1] = (cut[-1], None, 1, last)
+        if full < MIN_FRAME_BYTES or last < MIN_FRAME_BYTES:
+            frames = [_padded(frame) for frame in frames]
         return frames
 
 
@@ -405,12 +402,9 @@ def _split(parts: list[Buffer], length: int) -> tuple[bytearray, list[Buffer]]:
     return head, rest
 
 
-def _describe_super_frame(head: bytearray, headers: Headers, total: int) -> None:
-    """Write the lengths and checksums that a wire expects of a packet it segments itself."""
-    l3 = headers.l3
-    if headers.ip_version == 4:
-        _U16.pack_into(head, l3 + 2, total - l3)
-        fill_ipv4(head, headers)
-    else:
-        _U16.pack_into(head, l3 + 4, total - l3 - IPV6_BYTES)
-    fill_partial(head, headers)
+def _padded(frame: Frame) -> Frame:
+    """The same frame, of at least MIN_FRAME_BYTES."""
+    parts, vnet, frames, length = frame
+    if length >= MIN_FRAME_BYTES:
+        return frame
+    return [*parts, _PADDING[length:]], vnet, frames, MIN_FRAME_BYTES
