@@ -1,6 +1,7 @@
 """BUS-03: bus master off: no DMA, no interrupt; a diagnostic says so."""
 
 import pytest
+from harness.fixtures import wait_for
 from harness.traffic import PEER_MAC, frame
 
 from tlsnic.abi import registers as reg
@@ -23,7 +24,7 @@ def test_bus_03_transmit_waits_and_goes_on(nic, bus, peer, watch):
     ticket = nic.tx[0].send(one, report=True)
     assert nic.tx[0].status().tail == 1, "the doorbell has arrived"
     assert nic.tx[0].status().head == 0, "nothing was fetched"
-    assert count(nic) > before
+    wait_for(lambda: count(nic) > before, "the diagnostic")
     assert Diagnostic.BUS_MASTER_OFF in diagnostics_since(nic)
     assert peer.drain() == []
     nic.tx[0].reap()
@@ -54,7 +55,7 @@ def test_bus_03_commands_wait_and_go_on(nic, bus, watch):
     bus.set_bus_master(False)
     pending = nic.admin.submit(NopCommand())
     assert nic.admin.status().head == 0
-    assert nic.diagnostics().raised > 0
+    wait_for(lambda: count(nic) > 0, "the diagnostic")
     nic.admin.reap()
     assert pending.response is None
     bus.set_bus_master(True)
@@ -66,11 +67,7 @@ def test_bus_03_received_frames_are_dropped_and_counted(nic, bus, peer, watch):
     bus.set_bus_master(False)
     for seed in range(3):
         peer.send(frame(nic.mac_address, PEER_MAC, 80, seed))
-    import time  # noqa: PLC0415
-
-    deadline_s = time.monotonic() + 5
-    while nic.counters()["RX_WIRE_FRAMES"] < 3:
-        assert time.monotonic() < deadline_s
+    wait_for(lambda: nic.counters()["RX_WIRE_FRAMES"] == 3, "all frames came")
     assert nic.counters()["RX_DROP_DISABLED"] == 3
     assert not nic.rx[0].ready()
     assert nic.rx[0].status().head == 0
@@ -102,7 +99,7 @@ def test_bus_03_diagnostic_is_named(nic, bus, watch):
     nic.set_events(type(nic.options.events)(0))  # so that no lost event hides it
     bus.set_bus_master(False)
     nic.tx[0].send(frame(PEER_MAC, nic.mac_address, 80))
-    nic.access.read32(reg.STATUS)
+    wait_for(lambda: count(nic) > 0, "the diagnostic")
     last = nic.diagnostics()
     assert (last.code, last.raised) == (Diagnostic.BUS_MASTER_OFF, 1)
     bus.set_bus_master(True)

@@ -1,9 +1,8 @@
 """BUS-06: RAM above 4 GiB, buffers across a map boundary, unmapped addresses."""
 
-import time
-
 import pytest
 from harness.environment import SIDE_GUEST, SIDE_HOST
+from harness.fixtures import wait_for
 from harness.traffic import PEER_MAC, frame
 
 from tlsnic.abi.enums import CommandStatus, Diagnostic, QueueState, TxFlags, TxStatus
@@ -23,12 +22,6 @@ def send_at(nic, address, length, queue=0):
     """Send one frame from an address."""
     descriptor = TxDescriptor(address=address, length=length, flags=END)
     return nic.tx[queue].send_descriptors([descriptor])
-
-
-def wait_for(done, timeout_s=5.0):
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline_s, "it did not happen"
 
 
 def check_others_run(nic, peer, *, broken_tx=None, broken_rx=None):
@@ -137,7 +130,7 @@ def test_bus_06_rings_across_adjoining_maps(nic, bus, peer, defer):
     assert peer.receive_many(63) == [content] * 63
     bus.write(2, tx.tail_doorbell, 62, 4)
     assert peer.receive_many(63) == [content] * 63
-    wait_for(lambda: tx.status().completion_producer == 126)
+    wait_for(lambda: tx.status().completion_producer == 126, "all completions written")
     for index in range(126):
         word = int.from_bytes(memory.view[completions + 16 * index + 8 :][:8], "little")
         assert word & 0xFFFF_FFFF == (index + 1) % 64
@@ -160,7 +153,7 @@ def test_bus_06_buffer_that_reaches_into_a_hole(nic, bus, peer, watch, defer, pl
     nic.max_frame_bytes = 9018
     watch.expect(Diagnostic.DMA_FAULT)
     send_at(nic, address, length)
-    wait_for(lambda: nic.tx[0].state == QueueState.ERROR)
+    wait_for(lambda: nic.tx[0].state == QueueState.ERROR, "the queue in ERROR")
     with pytest.raises(QueueError) as caught:
         nic.tx[0].check()
     assert caught.value.code == Diagnostic.DMA_FAULT
@@ -182,7 +175,7 @@ def test_bus_06_read_only_memory_is_not_written(nic, bus, peer, watch, defer):
     rx = nic.rx[0]
     rx.post_descriptors([base.to_bytes(8, "little") + (2048).to_bytes(8, "little")])
     peer.send(frame(nic.mac_address, PEER_MAC, 90))
-    wait_for(lambda: rx.state == QueueState.ERROR)
+    wait_for(lambda: rx.state == QueueState.ERROR, "the queue in ERROR")
     with pytest.raises(QueueError) as caught:
         rx.check()
     assert (caught.value.code, caught.value.address) == (Diagnostic.DMA_PERMISSION, base)
@@ -206,7 +199,7 @@ def test_bus_06_memory_that_is_taken_away_faults_and_comes_back(nic, bus, peer, 
     memory.unmap()
     watch.expect(Diagnostic.DMA_FAULT)
     send_at(nic, base, 90)
-    wait_for(lambda: nic.tx[0].state == QueueState.ERROR)
+    wait_for(lambda: nic.tx[0].state == QueueState.ERROR, "the queue in ERROR")
     check_others_run(nic, peer, broken_tx=nic.tx[0])
     nic.tx[0].restart()
     again = bus.map_memory(base, PAGE)
@@ -245,7 +238,7 @@ def test_bus_06_memory_above_4_gib(nic, bus, peer, defer):
 def test_bus_06_unmapped_transmit_buffer_stops_that_queue_only(nic, peer, watch):
     watch.expect(Diagnostic.DMA_FAULT)
     ticket = send_at(nic, NOWHERE, 100)
-    wait_for(lambda: nic.tx[0].state == QueueState.ERROR)
+    wait_for(lambda: nic.tx[0].state == QueueState.ERROR, "the queue in ERROR")
     nic.tx[0].reap()
     assert nic.tx[0].is_done(ticket)
     assert nic.tx[0].drops.pop().status == TxStatus.DMA_FAULT
@@ -263,7 +256,7 @@ def test_bus_06_unmapped_receive_buffer_stops_that_queue_only(nic, peer, watch):
     rx = nic.rx[0]
     rx.post_descriptors([NOWHERE.to_bytes(8, "little") + (2048).to_bytes(8, "little")])
     peer.send(frame(nic.mac_address, PEER_MAC, 90))
-    wait_for(lambda: rx.state == QueueState.ERROR)
+    wait_for(lambda: rx.state == QueueState.ERROR, "the queue in ERROR")
     with pytest.raises(QueueError) as caught:
         rx.check()
     assert (caught.value.code, caught.value.address) == (Diagnostic.DMA_FAULT, NOWHERE)
@@ -284,7 +277,7 @@ def test_bus_06_unmapped_rings_stop_their_queue_only(nic, bus, peer, watch, whic
         assert peer.receive() == frame(PEER_MAC, nic.mac_address, 90)
     else:
         bus.write(2, tx.tail_doorbell, 1, 4)
-    wait_for(lambda: tx.state == QueueState.ERROR)
+    wait_for(lambda: tx.state == QueueState.ERROR, "the queue in ERROR")
     with pytest.raises(QueueError) as caught:
         tx.check()
     assert caught.value.code == Diagnostic.DMA_FAULT

@@ -1,6 +1,7 @@
 """NET-07: ring wrap, ring full, tail out of range, bad sizes: that queue errors, the others run."""
 
 import pytest
+from harness.fixtures import wait_for
 from harness.traffic import PEER_MAC, frame
 
 from tlsnic.abi import registers as reg
@@ -126,21 +127,12 @@ def test_net_07_receive_ring_full_drops_and_counts(nic, peer, watch):
     watch.expect(Diagnostic.RX_NO_BUFFER, extra)
     frames = [into(nic, seed) for seed in range(entries - 1 + extra)]
     peer.send(*frames)
-    wait_for(lambda: nic.counters()["RX_WIRE_FRAMES"] == len(frames))
+    wait_for(lambda: nic.counters()["RX_WIRE_FRAMES"] == len(frames), "all frames came")
     assert nic.counters()["RX_DROP_NO_BUFFER"] == extra
     packets = nic.rx[0].receive_many(entries - 1, 5)
     assert [packet.data for packet in packets] == frames[: entries - 1]
     nic.rx[0].recycle(now=True)
     check_others_run(nic, peer, None)
-
-
-def wait_for(done, timeout_s=5.0):
-    """Until `done()`, which reads the card; fails at the deadline."""
-    import time  # noqa: PLC0415
-
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline_s, "it did not happen"
 
 
 def test_net_07_frame_too_long_for_the_buffers_left_is_dropped_whole(nic, peer, watch):
@@ -172,7 +164,7 @@ def test_net_07_completion_ring_full_waits_for_the_driver(nic, peer, watch):
     doorbells = nic.bus.bar(2)
     doorbells.write32(tx.completion_doorbell, 7)
     assert peer.receive_many(5) == second
-    wait_for(lambda: tx.status().head == 12)
+    wait_for(lambda: tx.status().head == 12, "all descriptors fetched")
     tx.disable()
     assert ring.entries != 8
     tx.enable()
@@ -267,7 +259,7 @@ def test_net_07_smallest_and_largest_ring(nic, peer, bus, defer):
         tx.start()
         nic.bus.bar(2).write32(tx.tail_doorbell, 1)
         assert peer.receive() == content
-        wait_for(lambda: tx.status().head == 1)
+        wait_for(lambda: tx.status().head == 1, "the descriptor fetched")
         tx.disable()
 
 
@@ -319,7 +311,7 @@ def test_net_07_chain_without_end_stops_the_queue(nic, bus, peer, watch, defer):
     watch.expect(Diagnostic.TX_CHAIN)
     # The whole ring, and no end of the packet in it.
     tx.send_descriptors([TxDescriptor(address=memory.iova, length=16)] * (tx.entries - 1))
-    wait_for(lambda: tx.state == QueueState.ERROR)
+    wait_for(lambda: tx.state == QueueState.ERROR, "the queue in ERROR")
     assert error_of(tx).code == Diagnostic.TX_CHAIN
     check_others_run(nic, peer, tx)
     tx.restart()
@@ -350,7 +342,7 @@ def test_net_07_longest_chain_passes_and_a_longer_one_stops_the_queue(nic, bus, 
     assert peer.receive() == content
     watch.expect(Diagnostic.TX_CHAIN)
     tx.send_descriptors(chain(limit + 1))
-    wait_for(lambda: tx.state == QueueState.ERROR)
+    wait_for(lambda: tx.state == QueueState.ERROR, "the queue in ERROR")
     check_others_run(nic, peer, tx)
     tx.restart()
 
@@ -424,7 +416,7 @@ def test_net_07_bad_receive_buffers_stop_the_queue(nic, bus, peer, watch, defer)
         watch.expect(Diagnostic.RX_BUFFER)
         rx.post_descriptors([descriptor])
         peer.send(into(nic))
-        wait_for(lambda: rx.state == QueueState.ERROR)
+        wait_for(lambda: rx.state == QueueState.ERROR, "the queue in ERROR")
         assert error_of(rx).code == Diagnostic.RX_BUFFER
         nic.admin.nop()
         nic.tx[0].send(out(nic))

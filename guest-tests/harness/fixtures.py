@@ -19,7 +19,6 @@ from tlsnic.driver.bus import Bus, open_bus
 from tlsnic.driver.nic import Nic, NicOptions
 
 ExpectDiagnostic = Callable[..., None]
-_LINK_TIMEOUT_S = 5.0
 # Small rings: they wrap often, and attaching stays cheap in an emulated guest.
 _DEFAULTS: dict[str, Any] = {
     "tx_entries": 64,
@@ -111,12 +110,17 @@ def nic(bus: Bus, peer: Peer, nic_options: NicOptions) -> Iterator[Nic]:
 _WATCHES: dict[Nic, Watch] = {}
 
 
+def wait_for(done: Callable[[], bool], what: str, timeout_s: float = 5.0) -> None:
+    """Until `done()`, which looks at the card; fails at the deadline."""
+    deadline_s = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.001)
+
+
 def await_link(nic: Nic, up: bool = True) -> None:
     """Wait until the card says that its link is up (or down)."""
-    deadline_s = time.monotonic() + _LINK_TIMEOUT_S
-    while nic.link_up is not up:
-        assert time.monotonic() < deadline_s, f"the card's link is not {'up' if up else 'down'}"
-        time.sleep(0.001)
+    wait_for(lambda: nic.link_up is up, f"link {'up' if up else 'down'}")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import socket
+from collections.abc import Iterator
 
 FAR_ADDRESS, NEAR_ADDRESS = "10.73.84.1", "10.73.84.2"
 FAR_ADDRESS6, NEAR_ADDRESS6 = "fd74:6c73::1", "fd74:6c73::2"
