@@ -198,3 +198,52 @@ def test_server_and_client_offer_a_twin_socket(device: Device, library: Library)
         for fd in reply.fds:
             os.close(fd)
         assert client.read(0, 0, 1) == b"\0"
+
+
+def posted(number: int, region: int, offset: int, data: bytes) -> bytes:
+    payload = struct.pack("<QII", offset, region, len(data)) + data
+    return HEADER.pack(number, 10, HEADER.size + len(payload), 0x10, 0) + payload
+
+
+@pytest.mark.parametrize("count", [1, 113, 114, 115, 500])
+def test_writes_sent_together_are_handled_one_by_one_and_in_order(
+    device: Device, client: Client, count: int
+) -> None:
+    """One look judges many messages; how many fit into it must not matter."""
+    client.send_raw(b"".join(posted(n, 0, 4 * n, n.to_bytes(4, "little")) for n in range(count)))
+    handled = 0
+    while select.select([device.context], [], [], 0)[0]:
+        handled += device.context.run(max_messages=50)
+    assert handled == count
+    assert device.registers.writes == [(4 * n, n.to_bytes(4, "little")) for n in range(count)]
+
+
+def test_bad_message_among_good_ones_is_refused_by_itself(device: Device, client: Client) -> None:
+    good = [posted(n, 0, 8 * n, bytes([n] * 4)) for n in range(6)]
+    bad = posted(99, 7, 0x42, b"A" * 12)  # a configuration write that crosses a dword
+    client.send_raw(b"".join([*good[:3], bad, *good[3:]]))
+    device.pump()
+    assert device.registers.writes == [(8 * n, bytes([n] * 4)) for n in range(6)]
+    assert client.read(7, 0x40, 4) == device.context.config[0x40:0x44].tobytes()
+    assert device.disconnects == []
+
+
+def test_message_cut_in_two_waits_behind_whole_ones(device: Device, client: Client) -> None:
+    good = [posted(n, 0, 8 * n, bytes([n] * 4)) for n in range(4)]
+    stream = b"".join(good)
+    client.send_raw(stream[:-5])
+    device.pump()
+    assert len(device.registers.writes) == 3
+    client.send_raw(stream[-5:])
+    device.pump()
+    assert len(device.registers.writes) == 4
+    assert device.context.state is State.ATTACHED
+
+
+def test_impossible_size_behind_good_messages_ends_the_connection(
+    device: Device, client: Client
+) -> None:
+    client.send_raw(posted(1, 0, 0, b"good") + HEADER.pack(2, 10, 7, 0x10, 0) + bytes(40))
+    device.pump()
+    assert device.registers.writes == [(0, b"good")]
+    assert device.disconnects

@@ -40,6 +40,8 @@ log = logging.getLogger("tlsnic.device.vfu")
 _MAX_VERSION_BYTES = 16 * 1024
 _MAX_QUEUED_BYTES = 64 * 1024
 """A longer message may not fit the socket's queue; the library reads it under SO_RCVTIMEO."""
+_PEEK_BUFFER_BYTES = 4096
+"""Posted register writes are 36 bytes: one look judges a hundred of them."""
 _PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 
@@ -73,7 +75,9 @@ class Connection:
         self._library_fd = -1
         self._client: socket.socket | None = None
         self._greeting = bytearray()
-        self._peek = bytearray(_guard.PEEK_BYTES)
+        self._peek = bytearray(_PEEK_BUFFER_BYTES)
+        self._passed = 0
+        self._emptied = False
         self._partial = False
         self._end = ""
         self.state = State.LISTENING
@@ -113,9 +117,12 @@ class Connection:
         if self.state is State.NEGOTIATING and not self._negotiate():
             return 0
         handled = 0
+        self._passed = 0
+        self._emptied = False
         while handled < max_messages and self.state is State.ATTACHED:
-            if not self._ready():
+            if not self._passed and (self._emptied or not self._ready()):
                 break
+            self._passed -= 1
             self._run_library()
             handled += 1
             if self._callbacks.failure is not None:
@@ -249,7 +256,11 @@ class Connection:
             os.dup2(client.fileno(), self._library_fd, inheritable=False)
 
     def _ready(self) -> bool:
-        """Whether the next message is complete and may go to the library; refuses those it must."""
+        """Whether a complete message may go to the library; refuses those it must.
+
+        Sets `_passed` to how many messages may go there without another look, and `_emptied` if
+        nothing was behind them: what came since then wakes `fileno` again.
+        """
         client = self._client
         assert client is not None
         while True:
@@ -261,6 +272,7 @@ class Connection:
                 seen = 0
             if seen == 0:
                 self._callbacks.client_lost = True
+                self._passed = 1
                 return True
             if seen >= _guard.HEADER_BYTES:
                 _, command, size, _, _ = _guard.HEADER.unpack_from(self._peek)
@@ -279,6 +291,7 @@ class Connection:
                         self._set_partial(False)
                     error = _guard.verdict(self._peek, command, size)
                     if not error:
+                        self._pass_on(seen, size)
                         return True
                     self._refuse(client, error)
                     if self.state is not State.ATTACHED:
@@ -291,6 +304,20 @@ class Connection:
                 return False
             self._epoll.poll(0)  # takes note of the edge, or `fileno` would stay readable
             return False
+
+    def _pass_on(self, seen: int, position: int) -> None:
+        """Judge the messages behind the first, which ends at `position`, as far as they were seen."""
+        passed = 1
+        while position + _guard.HEADER_BYTES <= seen:
+            _, command, size, _, _ = _guard.HEADER.unpack_from(self._peek, position)
+            if size < _guard.HEADER_BYTES or position + size > seen:
+                break
+            if _guard.verdict(memoryview(self._peek)[position:], command, size):
+                break
+            passed += 1
+            position += size
+        self._passed = passed
+        self._emptied = position == seen < _PEEK_BUFFER_BYTES
 
     def _set_partial(self, partial: bool) -> None:
         # Edge-triggered while a message is incomplete: what is there already must not wake anyone.
