@@ -78,6 +78,8 @@ class Conformance:
         ]
         self.report = Report({"side": side()}, complete=not filtered and not named)
         if self._ktap:
+            # Started by `tlsnic conformance`, which ends it this way: clean up as for Ctrl-C.
+            signal.signal(signal.SIGTERM, _interrupt)
             # Its place is taken, not its plugin blocked: others look up its options.
             reporter = config.pluginmanager.getplugin("terminalreporter")
             if reporter is not None:
@@ -236,6 +238,10 @@ class Conformance:
         with capture.global_and_fixture_disabled():
             sys.stdout.write(text)
             sys.stdout.flush()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def rows_of(item: pytest.Item) -> tuple[str, ...]:
