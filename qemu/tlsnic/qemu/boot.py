@@ -25,7 +25,7 @@ _READ_BYTES = 65536
 
 def device_command(options: Sequence[str] = ()) -> list[str]:
     """The device process's command line, with "{socket}" for its socket's path."""
-    return [sys.executable, "-m", "tlsnic.qemu.cli", "device", "--socket", "{socket}", *options]
+    return [sys.executable, "-m", "tlsnic.device", "--socket", "{socket}", *options]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

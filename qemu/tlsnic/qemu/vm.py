@@ -192,11 +192,18 @@ class Vm:
                     # Where `snapshot=on` puts its file; a killed QEMU would leave it in /var/tmp.
                     env={"TMPDIR": str(self._work)},
                 )
+        connected = asyncio.ensure_future(self.monitor.connect())
+        ended = asyncio.ensure_future(self.qemu.ended())
         try:
-            await self.monitor.connect()
-        except VmDiedError:
-            await self.qemu.finish()
-            raise self.died() from None
+            # qemu.qmp does not notice every end that comes in the middle of the negotiation.
+            await asyncio.wait((connected, ended), return_when=asyncio.FIRST_COMPLETED)
+            if not connected.done() or connected.exception() is not None:
+                await self.qemu.finish()
+                raise self.died()
+        finally:
+            for task in (connected, ended):
+                task.cancel()
+            await asyncio.gather(connected, ended, return_exceptions=True)
 
     async def ended(self) -> int:
         """QEMU's exit status, once it has ended."""
