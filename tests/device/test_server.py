@@ -109,6 +109,14 @@ def test_bad_option_is_one_clear_line(start, tmp_path, arguments):
     assert "Traceback" not in device.log
 
 
+def test_port_that_fails_leaves_no_socket_of_the_others(start, tmp_path):
+    good = tmp_path / "nic.sock"
+    device = start("--socket", str(good), "--socket", str(tmp_path / "missing" / "nic.sock"))
+    assert device.end() == 1
+    assert not good.exists()
+    assert "Traceback" not in device.log
+
+
 def test_mac_addresses_are_parsed():
     assert parse_mac("02:00:00:00:00:0a") == b"\x02\0\0\0\0\x0a"
     with pytest.raises(UsageError):

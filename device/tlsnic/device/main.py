@@ -108,11 +108,13 @@ def main(arguments: argparse.Namespace) -> int:
             wires = open_wires(arguments.wire or ["null"] * len(configs))
             for wire in wires:
                 stack.callback(wire.close)
-            ports = [
-                Port(path, wire, config, library=library)
-                for path, wire, config in zip(arguments.socket, wires, configs, strict=True)
-            ]
-            server = stack.enter_context(Server(ports))
+            with contextlib.ExitStack() as undo:  # a port that fails leaves none of the others open
+                ports = []
+                for path, wire, config in zip(arguments.socket, wires, configs, strict=True):
+                    ports.append(Port(path, wire, config, library=library))
+                    undo.callback(ports[-1].close)
+                server = stack.enter_context(Server(ports))
+                undo.pop_all()
             server.install_signal_handlers()
             _tell_ready(arguments.socket, arguments.ready_fd)
             server.run()
