@@ -1,7 +1,7 @@
 """Register accesses: what every width at every offset does."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rig import Rig
 
@@ -125,6 +125,7 @@ accesses = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(accesses)
 def test_no_access_ever_fails(sequence):
     rig = Rig()
