@@ -98,6 +98,8 @@ elif mode == "panics":
         print("Kernel panic - not syncing: Attempted to kill init!", file=log)
     say("tlsnic.status", b"started\n")
     event("SHUTDOWN", guest=True, reason="guest-reset")
+elif mode == "panics-at-boot":
+    event("SHUTDOWN", guest=True, reason="guest-reset")
 elif mode == "powers-off":
     event("SHUTDOWN", guest=True, reason="guest-shutdown")
 elif mode == "crashes":
