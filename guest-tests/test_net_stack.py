@@ -90,7 +90,7 @@ def stack(environment, tmp_path_factory):
 
 
 def ping_words(address, *options):
-    return ["ping", "-n", "-c", "3", "-i", "0.2", "-W", "5", *options, address]
+    return ["ping", "-n", "-c", "3", "-i", "0.1", "-W", "5", *options, address]
 
 
 @pytest.mark.parametrize("address", [FAR_ADDRESS, FAR_ADDRESS6])

@@ -151,9 +151,9 @@ def test_merged_runs_fail_when_one_does():
 
 
 def test_merged_runs_have_no_test_that_only_one_could_not_run():
-    first = Report({}, [result("a")], complete=False, not_applicable=["b", "c"])
-    second = Report({}, [result("b")], complete=False)
-    assert merged([first, second]).not_applicable == ["c"]
+    first = Report({}, [result("a")], complete=False, not_applicable=["b", "c", "d"])
+    second = Report({}, [result("b"), result("c[vfio]"), result("dd")], complete=False)
+    assert merged([first, second]).not_applicable == ["d"]
 
 
 def test_rows_by_name_and_by_area():

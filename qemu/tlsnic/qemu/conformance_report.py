@@ -145,14 +145,22 @@ def _status(results: Sequence[Result]) -> str:
 
 
 def merged(reports: Sequence[Report]) -> Report:
-    """One report of several runs that each had a part of the tests."""
+    """One report of several runs that each had a part of the tests.
+
+    A test is not applicable when it ran in none of them, by its name alone or with a run's in
+    brackets behind it.
+    """
     first = reports[0]
-    names = {result.name for report in reports for result in report.results}
+    names = [result.name for report in reports for result in report.results]
     return Report(
         environment=first.environment,
         results=[result for report in reports for result in report.results],
         complete=any(report.complete for report in reports),
-        not_applicable=sorted({n for r in reports for n in r.not_applicable} - names),
+        not_applicable=sorted(
+            name
+            for name in {name for report in reports for name in report.not_applicable}
+            if not any(ran == name or ran.startswith(f"{name}[") for ran in names)
+        ),
         problems=[problem for report in reports for problem in report.problems],
     )
 
