@@ -22,6 +22,12 @@ from tlsnic.qemu.supervise import Child, run_async
 SUITE = "guest-tests"
 REPORT_METHOD = "conformance.report"
 GUEST_TIMEOUT_S = 300.0
+# Python is some 29 times slower in an emulated guest, so pytest does only what is needed there.
+# Rewriting the assertions alone takes seconds; local variables tell almost as much.
+_GUEST_OPTIONS = (
+    *("--assert=plain", "--showlocals", "--capture=sys"),
+    *("-p", "no:timeout", "-p", "no:logging", "-p", "no:faulthandler", "-p", "no:threadexception"),
+)
 MSIX_FILES = ("test_bus_03_bus_master.py", "test_bus_04_resets.py", "test_bus_09_interrupts.py")
 MSIX_TESTS = "bus_03 or bus_04_interrupts or bus_09"
 """What is repeated in a guest with an IOMMU, through vfio-pci: all that MSI-X matters for."""
@@ -171,10 +177,7 @@ def _in_guest(args: argparse.Namespace, *, way: str) -> tuple[Report | None, int
             memory_mib=MEMORY_ABOVE_4G_MIB,
             iommu=way == "vfio",
         )
-        # Rewriting the assertions of all tests takes seconds in an emulated guest; local variables
-        # tell almost as much.
-        extra = ["--assert=plain", "--showlocals"]
-        command = suite_command(args, SUITE, python="python3", extra=extra)
+        command = suite_command(args, SUITE, python="python3", extra=_GUEST_OPTIONS)
         if way == "vfio":
             command[-1:] = ["-k", MSIX_TESTS, *(f"{SUITE}/{name}" for name in MSIX_FILES)]
         result = run_in_guest(
