@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)
 
 BOOT = """
 import sys
@@ -54,7 +54,7 @@ class Terminal:
         self.seen = b""
 
     def expect(self, text: bytes) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 45
         while text not in self.seen:
             ready, _, _ = select.select([self.master], [], [], deadline - time.monotonic())
             assert ready, f"{text!r} did not come: {self.seen!r}"
