@@ -249,7 +249,7 @@ def test_bus_09_no_wake_up_is_lost(bus, peer, environment, scale, kind):
         admin, interrupts = nic.admin, nic.waiter.interrupts
         vectors = (admin.vector,) if kind == "msix" else (0,)
         slept = 0
-        for _ in range(scale(40000 if kind == "msix" else 8000, 500)):
+        for _ in range(scale(40000 if kind == "msix" else 8000, 300)):
             pending = nic.admin.submit(NopCommand())
             for _ in range(rng.randrange(3)):
                 admin.ready()  # a few steps more or less before going to sleep

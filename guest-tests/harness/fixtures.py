@@ -72,8 +72,7 @@ def _target(descriptor: str) -> str:
 def peer(environment: Environment) -> Iterator[Peer]:
     """The far end of the wire, plugged in, fine and empty."""
     far = Peer(environment)
-    far.await_link()
-    far.drain()
+    far.make_ready()
     yield far
     far.restore()
 

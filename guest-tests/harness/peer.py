@@ -56,9 +56,9 @@ class Peer:
         self._call("wire.set_link", up=up)
         self.link_is_up = up
 
-    def await_link(self) -> None:
-        """Wait until the wire is plugged in."""
-        self._call("wire.await_link")
+    def make_ready(self) -> None:
+        """Wait until the wire is plugged in, and forget what is left on it."""
+        self._call("wire.make_ready")
 
     def counts(self) -> dict[str, int]:
         """Frames "sent" to the card and "received" from it so far, and "waiting" to be taken."""
@@ -88,10 +88,9 @@ class Peer:
         return self._call(f"traffic.{name}", timeout_s=timeout_s, **params)
 
     def restore(self) -> None:
-        """Undo what a test did to the wire, and forget what is left on it."""
+        """Undo what a test did to the wire; `make_ready` empties it for the next one."""
         if not self.link_is_up:
             self.set_link(True)
         if self.is_impaired:
             self._call("wire.impair")
             self.is_impaired = False
-        self.drain()

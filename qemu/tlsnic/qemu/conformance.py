@@ -14,14 +14,19 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlsnic.qemu.conformance_report import Report, ktap_end, merged, parse_rows
 from tlsnic.qemu.errors import EXIT_FAILURE, UserError
 from tlsnic.qemu.supervise import Child, run_async
 
+if TYPE_CHECKING:
+    from tlsnic.qemu.vm import Setup  # costs the parts and asyncio when it is imported
+
 SUITE = "guest-tests"
 REPORT_METHOD = "conformance.report"
 GUEST_TIMEOUT_S = 300.0
+_CLEAN_UP_S = 10.0
 # Python is some 29 times slower in an emulated guest, so pytest does only what is needed there.
 # Rewriting the assertions alone takes seconds; local variables tell almost as much.
 _GUEST_OPTIONS = (
@@ -49,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--accel", choices=("auto", "kvm", "tcg"), default="auto", help="how to run the guest's CPU"
     )
     parser.add_argument(
-        "--no-msix", action="store_true", help="leave out the second guest, for MSI-X (vfio-pci)"
+        "--part",
+        choices=("intx", "msix"),
+        help="with --guest: only the guest with uio_pci_generic and INTx, or only the one with "
+        "vfio-pci and MSI-X (default: both, side by side)",
     )
 
 
@@ -115,7 +123,7 @@ async def _run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
         return await child.ended()
     finally:
         # Its own clean-up stops the device and leaves nothing behind, so it gets the time.
-        await child.finish(grace_s=10.0)
+        await child.finish(grace_s=_CLEAN_UP_S)
 
 
 def _read(path: Path) -> Report | None:
@@ -128,14 +136,32 @@ def _read(path: Path) -> Report | None:
 
 
 def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
-    report, status = _in_guest(args, way="uio")
-    if report is None or args.no_msix or not _wants_msix(args):
-        return report, status
-    print("# the part that needs MSI-X, through vfio-pci, in a guest with an IOMMU", flush=True)
-    second, second_status = _in_guest(args, way="vfio")
-    if second is None:
-        return None, second_status
-    whole = merged([report, _renamed(second, "vfio-pci")])
+    """Both guests at the same time: an emulated guest keeps little more than one core busy."""
+    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
+    from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
+
+    if args.part is not None or not _wants_msix(args):
+        return _in_guest(args, way="vfio" if args.part == "msix" else "uio")
+    setup = prepare(args.accel)  # what has to be made or found out first, once for both
+    with work_directory() as work, (work / "output").open("w+b") as output:
+        path = work / "report.json"
+        command = [sys.executable, "-m", "tlsnic.qemu.cli", "conformance", "--guest"]
+        command += ["--part", "msix", "--accel", args.accel, "--json", str(path)]
+        if args.rows:
+            command += ["--rows", args.rows]
+        second = Child(command, name="the guest with MSI-X", stdout=output, stderr=output)
+        try:
+            report, status = _in_guest(args, way="uio", setup=setup)
+            second_status = run_async(second.ended())
+        finally:
+            second.stop(grace_s=_CLEAN_UP_S)
+        print("# the part that needs MSI-X, through vfio-pci, in a guest with an IOMMU", flush=True)
+        output.seek(0)
+        _show(output.read())
+        second_report = _read(path)
+    if report is None or second_report is None:
+        return None, status or second_status
+    whole = merged([report, _renamed(second_report, "vfio-pci")])
     sys.stdout.write(ktap_end(whole))
     return whole, status or second_status
 
@@ -155,7 +181,9 @@ def _renamed(report: Report, way: str) -> Report:
     return Report.from_json({**data, "complete": False})
 
 
-def _in_guest(args: argparse.Namespace, *, way: str) -> tuple[Report | None, int]:
+def _in_guest(
+    args: argparse.Namespace, *, way: str, setup: Setup | None = None
+) -> tuple[Report | None, int]:
     from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine  # noqa: PLC0415
     from tlsnic.qemu.peer.device import device_argv  # noqa: PLC0415
     from tlsnic.qemu.peer.service import Service  # noqa: PLC0415
@@ -164,7 +192,7 @@ def _in_guest(args: argparse.Namespace, *, way: str) -> tuple[Report | None, int
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
     _root()
-    setup = prepare(args.accel)
+    setup = setup or prepare(args.accel)
     reports: list[Report] = []
 
     def take(report: Mapping[str, object]) -> None:

@@ -38,6 +38,7 @@ class Service:
             "wire.impair": wire.impair,
             "wire.set_link": wire.set_link,
             "wire.await_link": wire.await_link,
+            "wire.make_ready": wire.make_ready,
             "wire.counts": wire.counts,
             "frames.craft": frames.craft_many,
             "frames.dissect": frames.dissect_many,

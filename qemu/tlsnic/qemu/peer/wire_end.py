@@ -115,6 +115,11 @@ class FarEnd:
                 "the device does not connect to the wire",
             )
 
+    def make_ready(self) -> None:
+        """Wait until the device is connected, and forget what it sent. Raises FarEndError."""
+        self.await_link()
+        self.drain()
+
     def counts(self) -> dict[str, int]:
         """Frames that went to the card, and frames that came from it, since the start."""
         with self._changed:
