@@ -5,7 +5,7 @@ import random
 import pytest
 from harness.traffic import PEER_MAC, frame, noise, tcp_layers
 
-from tlsnic.abi.enums import Offload, RxFlags
+from tlsnic.abi.enums import Diagnostic, Offload, RxFlags
 
 pytestmark = [
     pytest.mark.row("NET-08"),
@@ -247,8 +247,9 @@ def test_net_08_other_frames_do_not_disturb(joining, peer):
     check_joined(peer, packets[3], layers)
 
 
-def test_net_08_off_or_without_checksum_nothing_is_joined(nic, peer):
+def test_net_08_off_or_without_checksum_nothing_is_joined(nic, peer, expect_diagnostic):
     frames = peer.craft(*segments(nic, 5))
+    expect_diagnostic(Diagnostic.OFFLOAD_DEPENDENCY)
     for offloads in (Offload(0), Offload.RX_CHECKSUM, Offload.RX_COALESCE):
         nic.offloads = offloads
         not_joined(nic, peer, frames)

@@ -883,8 +883,13 @@ ENUMS: dict[str, str] = {
     "Diagnostic.TLS_DESTROYED": (
         "Flow destroyed while packets of it were pending. They are dropped, never sent in clear."
     ),
-    "Diagnostic.TLS_DEPENDENCY": (
-        "TLS offload asked for without the checksum offload that it needs."
+    "Diagnostic.OFFLOAD_DEPENDENCY": (
+        "An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS "
+        "need RX_CHECKSUM. The register is written; the offload does nothing."
+    ),
+    "Diagnostic.RX_QUEUE_DISABLED": (
+        "Frame for a receive queue that is not enabled, told once until the queue is. The "
+        "frame is dropped."
     ),
     "Offload.TX_CHECKSUM": "IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6.",
     "Offload.RX_CHECKSUM": "The same, checked on receive.",

@@ -128,8 +128,14 @@ class Diagnostic(IntEnum):
     """Presync block that is malformed or does not cover the packet. The packet is dropped."""
     TLS_DESTROYED = 38
     """Flow destroyed while packets of it were pending. They are dropped, never sent in clear."""
-    TLS_DEPENDENCY = 39
-    """TLS offload asked for without the checksum offload that it needs."""
+    OFFLOAD_DEPENDENCY = 39
+    """An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS need
+    RX_CHECKSUM. The register is written; the offload does nothing.
+    """
+    RX_QUEUE_DISABLED = 40
+    """Frame for a receive queue that is not enabled, told once until the queue is. The frame is
+    dropped.
+    """
 
 
 class Offload(IntFlag):

@@ -398,3 +398,24 @@ def test_every_frame_is_counted_once(frames, offloads):
     )  # fmt: skip
     assert c.rx_wire_frames == len(frames) == c.rx_frames + drops
     assert c.rx_packets == len(rx.reap())
+
+
+def test_coalescing_without_checksums_joins_nothing_and_is_told(rig, rx):
+    rig.give_buffers(rx, 4)
+    rig.write(r.OFFLOAD_ENABLE, Offload.RX_COALESCE)
+    assert rig.diagnostics == [Diagnostic.OFFLOAD_DEPENDENCY]
+    rig.receive(bytes(tcp4(b"a" * 100)))
+    assert [c.segments for c in rx.reap()] == [1]
+
+
+def test_frame_for_a_queue_that_is_not_enabled_is_told_once(rig, rx):
+    rig.give_buffers(rx, 4)
+    rx.disable()
+    for _ in range(3):
+        rig.receive(bytes(udp4()))
+    assert rig.counter("RX_DROP_DISABLED") == 3
+    assert rig.diagnostics == [Diagnostic.RX_QUEUE_DISABLED]
+    rx.enable()
+    rx.disable()
+    rig.receive(bytes(udp4()))
+    assert rig.diagnostics == [Diagnostic.RX_QUEUE_DISABLED] * 2

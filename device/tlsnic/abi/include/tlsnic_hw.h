@@ -729,8 +729,16 @@ enum tlsnic_diagnostic {
 	TLSNIC_DIAGNOSTIC_TLS_PRESYNC = 37,
 	/* Flow destroyed while packets of it were pending. They are dropped, never sent in clear. */
 	TLSNIC_DIAGNOSTIC_TLS_DESTROYED = 38,
-	/* TLS offload asked for without the checksum offload that it needs. */
-	TLSNIC_DIAGNOSTIC_TLS_DEPENDENCY = 39,
+	/*
+	 * An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS need
+	 * RX_CHECKSUM. The register is written; the offload does nothing.
+	 */
+	TLSNIC_DIAGNOSTIC_OFFLOAD_DEPENDENCY = 39,
+	/*
+	 * Frame for a receive queue that is not enabled, told once until the queue is. The frame is
+	 * dropped.
+	 */
+	TLSNIC_DIAGNOSTIC_RX_QUEUE_DISABLED = 40,
 };
 
 /* IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6. */

@@ -40,6 +40,7 @@ _MAX_FRAME: Final = _CAP_FRAME.decode(_CAP_FRAME.reset)["FRAME_BYTES"]
 _RX_OFFLOADS: Final = int(
     Offload.RX_CHECKSUM | Offload.VLAN_STRIP | Offload.RX_COALESCE | Offload.RX_TLS
 )
+_NEED_CHECKSUM: Final = int(Offload.RX_COALESCE | Offload.RX_TLS)
 
 
 class ResetKind(enum.Enum):
@@ -353,6 +354,8 @@ class Nic:
         if new & ~(offered & _RX_OFFLOADS):
             self.diagnostics.report(Diagnostic.VALUE_RANGE, registers.OFFLOAD_ENABLE)
             return old
+        if new & _NEED_CHECKSUM and not new & Offload.RX_CHECKSUM:
+            self.diagnostics.report(Diagnostic.OFFLOAD_DEPENDENCY, new)
         self._apply_offloads(new)
         return new
 

@@ -65,6 +65,11 @@ class ReceiveQueue(Queue):
             entry_bytes=RxDescriptor.SIZE,
             completion_bytes=RxCompletion.SIZE,
         )
+        self._told_disabled = False
+
+    def enable(self) -> None:
+        self._told_disabled = False
+        super().enable()
 
     def deliver(
         self, pieces: Sequence[Buffer], length: int, frames: int, words: tuple[int, int, int, int]
@@ -81,6 +86,9 @@ class ReceiveQueue(Queue):
         ring = self.ring
         if self.state is not QueueState.RUNNING:
             counters.rx_drop_disabled += frames
+            if self.state is QueueState.DISABLED and not self._told_disabled:
+                self._told_disabled = True
+                self.report(Diagnostic.RX_QUEUE_DISABLED, length)
             return False
         if self.completions.full:
             self.room()
