@@ -12,6 +12,7 @@ from rich.console import Console
 from tlsnic.qemu.errors import UserError
 
 DEFAULT_ROUNDS = 9
+_PLAIN_WIDTH = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +54,8 @@ def main(args: argparse.Namespace) -> int:
             f"choose of {', '.join(suite.BENCHMARKS)}",
         )
     rows: list[Row] = []
-    console = Console()
+    # A file or a log has no width: wide enough there for no name to be cut.
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     with console.status("measuring") as status:
         for name, found in suite.run(args.names, Effort(rounds=args.rounds)):
             rows += found
