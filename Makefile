@@ -2,8 +2,8 @@
 
 PYTHON := .venv/bin/python
 TLSNIC := .venv/bin/tlsnic
-# Network namespaces and TAPs: a user makes them as root of a user namespace.
-AS_ROOT := $(PYTHON) -m tlsnic.qemu.userns
+# Network namespaces and TAPs: how a user gets them is in tlsnic.qemu.rights.
+WITH_RIGHTS := $(PYTHON) -m tlsnic.qemu.rights
 # Host tests use both cores; a test that needs a core of its own is marked `serial`.
 JOBS ?= 2
 
@@ -14,15 +14,15 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: parts ## boot QEMU with the card attached and run the conformance suite in the guest
-	@$(AS_ROOT) $(TLSNIC) conformance --guest
+	@$(WITH_RIGHTS) $(TLSNIC) conformance --guest
 
 test: parts lint ## every test: lint, host tests, conformance on the host and in the guest
 	@echo "== host tests"
-	@$(AS_ROOT) $(PYTHON) -m pytest tests -n $(JOBS) -q
+	@$(WITH_RIGHTS) $(PYTHON) -m pytest tests -n $(JOBS) -q
 	@echo "== conformance on the host"
-	@$(AS_ROOT) $(TLSNIC) conformance
+	@$(WITH_RIGHTS) $(TLSNIC) conformance
 	@echo "== conformance in the guest"
-	@$(AS_ROOT) $(TLSNIC) conformance --guest
+	@$(WITH_RIGHTS) $(TLSNIC) conformance --guest
 
 boot: parts ## a root shell in a guest with the card, the driver and the tests at hand
 	@$(TLSNIC) boot
