@@ -215,7 +215,7 @@ def test_bus_06_memory_above_4_gib(nic, bus, peer, defer):
     memory = bus.dma_alloc(3 << 20)  # crosses from one huge page into the next
     defer(memory.free)
     assert memory.iova >= GIB4, f"this guest's huge pages are at {memory.iova:#x}"
-    border = -memory.iova % (2 << 20)
+    border = (2 << 20) - memory.iova % (2 << 20)  # not 0 for memory that begins with a page
     nic.max_frame_bytes = 9018
     for offset, length in (
         (0, 60),
