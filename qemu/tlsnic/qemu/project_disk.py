@@ -141,8 +141,14 @@ def _compile(stage: Path, python: Sequence[str]) -> None:
     # -s and -p make tracebacks name the files as the guest sees them.
     words = ["-m", "compileall", "-q", "-q", "-s", str(stage), "-p", GUEST_PROJECT, str(stage)]
     try:
+        # In a process group of its own: a Ctrl-C is this process's to answer.
         done = subprocess.run(
-            [*python, *words], capture_output=True, text=True, timeout=_TOOL_TIMEOUT_S, check=False
+            [*python, *words],
+            capture_output=True,
+            text=True,
+            timeout=_TOOL_TIMEOUT_S,
+            check=False,
+            process_group=0,
         )
         problem = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -173,6 +179,7 @@ def _format(tree: Path, image: Path) -> None:
         text=True,
         timeout=_TOOL_TIMEOUT_S,
         check=False,
+        process_group=0,
     )
     if done.returncode:
         raise UserError(
