@@ -25,7 +25,7 @@ test: parts lint ## every test: lint, host tests, conformance on the host and in
 	@$(WITH_RIGHTS) $(TLSNIC) conformance --guest
 
 boot: parts ## a root shell in a guest with the card, the driver and the tests at hand
-	@$(TLSNIC) boot
+	@$(WITH_RIGHTS) $(TLSNIC) boot
 
 lint: setup ## ruff, formatter, mypy, stale generated files
 	@.venv/bin/ruff check .

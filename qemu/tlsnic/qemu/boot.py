@@ -10,10 +10,14 @@ import socket
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from tlsnic.qemu.errors import VmDiedError
+from tlsnic.qemu.channel import Channel, Handler
+from tlsnic.qemu.conformance import REPORT_METHOD
+from tlsnic.qemu.errors import UserError, VmDiedError
 from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine
+from tlsnic.qemu.run import CONTROL, served
 from tlsnic.qemu.supervise import run_async
 from tlsnic.qemu.vm import Vm, prepare
 from tlsnic.qemu.workdir import work_directory
@@ -35,12 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cpus", type=int, default=2, metavar="N", help="virtual CPUs (2)")
     parser.add_argument(
-        "--memory", type=int, default=1024, metavar="MIB", help="guest RAM in MiB (1024)"
-    )
-    parser.add_argument(
-        "--above-4g",
-        action="store_true",
-        help=f"{MEMORY_ABOVE_4G_MIB} MiB of RAM, a third of it above 4 GiB",
+        "--memory",
+        type=int,
+        default=MEMORY_ABOVE_4G_MIB,
+        metavar="MIB",
+        help="guest RAM in MiB (%(default)s, a third of which is above 4 GiB)",
     )
     parser.add_argument("--iommu", action="store_true", help="add an Intel IOMMU (for vfio-pci)")
     parser.add_argument(
@@ -48,31 +51,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=shlex.split,
         default=[],
         metavar="'OPTIONS'",
-        help="options handed to `tlsnic device`, as one word",
+        help="options handed to `tlsnic device`, as one word; without any, the wire ends in this "
+        "process and a second card hangs on a TAP, as the conformance suite needs it",
     )
 
 
 def main(args: argparse.Namespace) -> int:
     """Boot, give the shell, clean up. Returns 0; raises as `boot` does."""
-    memory_mib = MEMORY_ABOVE_4G_MIB if args.above_4g else args.memory
-    machine = Machine(cpus=args.cpus, memory_mib=memory_mib, iommu=args.iommu)
-    boot(machine, device_command(args.device_options), accel=args.accel)
+    machine = Machine(cpus=args.cpus, memory_mib=args.memory, iommu=args.iommu)
+    if args.device_options:
+        boot(machine, device_command(args.device_options), accel=args.accel)
+        return 0
+    from tlsnic.qemu.peer.service import Service  # noqa: PLC0415 - pulls in scapy
+
+    with work_directory() as work, contextlib.closing(Service(work)) as service:
+        try:
+            second = service.traffic.start_device()
+            machine = replace(machine, devices=[second.socket_path])
+        except UserError as error:
+            print(f"tlsnic: without a second card on a TAP: {error}", file=sys.stderr)
+        options = ["--wire", service.far_end.spec]
+        # A person reads the results in the guest: its report is of no use here.
+        on_call = {**service.methods(), REPORT_METHOD: lambda report: None}
+        boot(machine, device_command(options), accel=args.accel, on_call=on_call)
     return 0
 
 
-def boot(machine: Machine, device_cmd: Sequence[str] | None, *, accel: str = "auto") -> None:
+def boot(
+    machine: Machine,
+    device_cmd: Sequence[str] | None,
+    *,
+    accel: str = "auto",
+    on_call: Mapping[str, Handler] | None = None,
+) -> None:
     """Run a guest with its console on standard input and output until its shell ends.
 
-    `device_cmd` is as in `Vm`. Raises `VmDiedError`, `DeviceDiedError`, `UserError`,
-    `Interrupted`.
+    `device_cmd` is as in `Vm`; `on_call` are the methods that the guest can call over its control
+    channel, if it has one. Raises `VmDiedError`, `DeviceDiedError`, `UserError`, `Interrupted`.
     """
     setup = prepare(accel)
+    ports = () if on_call is None else (CONTROL,)
 
     async def session() -> None:
         with work_directory() as work:
-            vm = Vm(setup, machine, work, command=None, env=_terminal(), device_cmd=device_cmd)
+            vm = Vm(
+                setup,
+                machine,
+                work,
+                command=None,
+                env=_terminal(),
+                device_cmd=device_cmd,
+                ports=ports,
+            )
             print("tlsnic: starting the guest; Ctrl-] ends it", file=sys.stderr, flush=True)
-            async with vm:
+            async with vm, contextlib.AsyncExitStack() as stack:
+                if on_call is not None:
+                    channel = Channel.over_socket(vm.ports.pop(CONTROL), on_call)
+                    await stack.enter_async_context(served(channel))
                 await _attend(vm)
 
     run_async(session())

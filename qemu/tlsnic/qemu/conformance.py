@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SUITE = "guest-tests"
 REPORT_METHOD = "conformance.report"
+CONTROL_VARIABLE = "TLSNIC_CONTROL"
+"""Set in a guest that has a control channel to the host: its virtio-serial port."""
 GUEST_TIMEOUT_S = 300.0
 _CLEAN_UP_S = 10.0
 # Python is some 29 times slower in an emulated guest, so pytest does only what is needed there.
@@ -73,6 +76,8 @@ def main(args: argparse.Namespace) -> int:
             raise UserError(f"--rows {args.rows}: {error}", "name areas or rows") from None
     if args.json is not None and not args.json.resolve().parent.is_dir():
         raise UserError(f"--json {args.json}: no such folder", "make it, or name another file")
+    if CONTROL_VARIABLE in os.environ:
+        return _here_in_a_guest(args)
     report, status = _in_guests(args) if args.guest else _on_host(args)
     if report is None:
         print("tlsnic: the suite ended without a report", file=sys.stderr)
@@ -132,7 +137,22 @@ def _read(path: Path) -> Report | None:
     return None
 
 
-# In a guest
+# In the shell of `tlsnic boot`
+
+
+def _here_in_a_guest(args: argparse.Namespace) -> int:
+    """The suite in this guest, whose control channel leads to the host; pytest's exit status."""
+    if args.guest or args.part:
+        raise UserError("--guest and --part are for the host; this is a guest", "leave them out")
+    root = Path(__file__).resolve().parents[3]
+    extra = list(_GUEST_OPTIONS)
+    if args.json is not None:
+        extra += ["--conformance-json", str(args.json.resolve())]
+    command = suite_command(args, str(root / SUITE), python=sys.executable, extra=extra)
+    return subprocess.run(command, check=False).returncode
+
+
+# In a guest, from the host
 
 
 def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:

@@ -173,7 +173,7 @@ async def _run(
         deadline_s = time.monotonic() + timeout_s
         async with vm:
             handlers = {RESULT_METHOD: collector.report, **on_call}
-            async with _served(Channel.over_socket(vm.ports.pop(CONTROL), handlers)):
+            async with served(Channel.over_socket(vm.ports.pop(CONTROL), handlers)):
                 finished_s = await _until_exit(vm, collector, deadline_s, timeout_s)
                 off_s = time.monotonic()
             assert collector.exit_status is not None
@@ -249,7 +249,7 @@ async def _received(sock: socket.socket) -> AsyncIterator[bytes]:
 
 
 @contextlib.asynccontextmanager
-async def _served(channel: Channel) -> AsyncIterator[None]:
+async def served(channel: Channel) -> AsyncIterator[None]:
     """Serve `channel` in a thread; at the normal end, what has been sent is still answered."""
     thread = threading.Thread(target=channel.serve, name="tlsnic-control", daemon=True)
     thread.start()
