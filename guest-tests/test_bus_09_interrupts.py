@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 
 import pytest
 from harness.environment import SIDE_GUEST, SIDE_HOST
@@ -49,9 +50,12 @@ def test_bus_09_each_vector(nic, bus, msix):
 @pytest.mark.msix
 def test_bus_09_many_vectors_at_a_time(nic, msix):
     trigger(nic, 0xF0F0_0000_8000_0001)
-    nic.access.read32(reg.STATUS)
-    fired = msix.poll(5)
-    assert set(fired) == {0, 31, *range(52, 56), *range(60, 64)}
+    wanted = Counter((0, 31, *range(52, 56), *range(60, 64)))
+    fired = Counter()
+    while fired != wanted:  # the read came back before QEMU has passed on the last of them
+        more = msix.poll(5)
+        assert more, f"only {fired} fired"
+        fired.update(more)
 
 
 def entry(bus, vector):
