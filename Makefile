@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 TLSNIC := .venv/bin/tlsnic
 # Network namespaces and TAPs: how a user gets them is in tlsnic.qemu.rights.
 WITH_RIGHTS := $(PYTHON) -m tlsnic.qemu.rights
-# Host tests use both cores; a test that needs a core of its own is marked `serial`.
+# Processes for the host tests.
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
@@ -45,6 +45,6 @@ setup: # the virtual environment
 parts: setup # QEMU, the guest and libvfio-user, in the cache
 	@$(PYTHON) -m tlsnic.qemu.parts
 
-clean: ## remove what was built here; the cache outside stays (`tlsnic parts --remove` empties it)
+clean: ## remove what was built here; the cache outside (~/.cache/tlsnic) stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist out .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
