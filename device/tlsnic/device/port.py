@@ -8,7 +8,7 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.device import vfu
 from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
-from tlsnic.device.pci import PciHost
+from tlsnic.device.pci import REVISION, PciHost
 from tlsnic.device.wire import VnetHeader, Wire, WireEventKind
 
 MESSAGES_PER_TURN: Final = 256
@@ -42,7 +42,7 @@ class Port:
         self.wire = wire
         self.context = vfu.Context(socket_path, library=library)
         try:
-            self.context.pci_init(revision=1)
+            self.context.pci_init(revision=REVISION)
             self.host = PciHost(self.context)
             self.nic = Nic(config, self.host, wire)
             self.host.set_up(self.nic, self.nic.forget_views, self._reset)
