@@ -44,10 +44,10 @@ REGISTERS: dict[str, str] = {
         "is set by the operator."
     ),
     "OFFLOAD_ENABLE": (
-        "Offload enable. Receive offloads that are switched on. Transmit offloads are asked "
-        "for per packet. The driver must: Set RX_CHECKSUM together with RX_COALESCE, without "
-        "which nothing is joined, and with RX_TLS. Use L4_CHECKSUM or SEGMENT with every TLS "
-        "packet."
+        "Offload enable. Receive offloads that are switched on, and whether flow contexts "
+        "can be made. Other transmit offloads are asked for per packet. The driver must: Set "
+        "RX_CHECKSUM together with RX_COALESCE, without which nothing is joined, and with "
+        "RX_TLS. Use L4_CHECKSUM or SEGMENT with every TLS packet."
     ),
     "RX_COALESCE": (
         "Receive coalescing. Limits of coalescing; used when OFFLOAD_ENABLE has RX_COALESCE."
@@ -141,12 +141,21 @@ REGISTERS: dict[str, str] = {
     ),
     "INTERRUPTS": "Interrupts raised.",
     "EVENTS_LOST": "Events that found no room.",
-    "TX_TLS_ENCRYPTED_PACKETS": "Packets with TLS that were sent encrypted.",
+    "TX_TLS_ENCRYPTED_PACKETS": "Packets with TLS that were encrypted.",
     "TX_TLS_ENCRYPTED_BYTES": "TCP payload bytes of these packets.",
     "TX_TLS_OOO": "Packets with TLS that did not start at the expected TCP sequence number.",
     "TX_TLS_PRESYNC": "Packets encrypted with the help of a presync block.",
     "TX_TLS_DROP_NO_SYNC_DATA": "Packets dropped because presync data was missing or did not fit.",
-    "TX_TLS_DROP_BAD_HANDLE": "Packets dropped because their handle was stale or forged.",
+    "TX_TLS_DROP_BAD_HANDLE": (
+        "Packets dropped because their handle was stale or forged, or the handle of another "
+        "connection."
+    ),
+    "TX_TLS_SKIP_NO_SYNC_DATA": (
+        "Packets from before the start of offload, sent as they were (BEFORE_START)."
+    ),
+    "TX_TLS_DROP_BYPASS_REQ": (
+        "Packets dropped because they lie on both sides of the start of offload."
+    ),
     "RX_TLS_DECRYPTED_PACKETS": "Packets delivered decrypted.",
     "RX_TLS_DECRYPTED_BYTES": "TCP payload bytes of these packets.",
     "RX_TLS_RESYNC_REQ_PKT": "Packets of flows that were searching or tracking.",
@@ -157,6 +166,9 @@ REGISTERS: dict[str, str] = {
     "RX_TLS_RESYNC_RES_SKIP": "Answers that came too late or were refused.",
     "RX_TLS_RESYNC_TAG": "Resyncs settled by a record's own tag.",
     "RX_TLS_ERR": "Records that failed authentication.",
+    "TX_TLS_CTX": "Transmit flow contexts that were made.",
+    "TX_TLS_DEL": "Transmit flow contexts that were destroyed.",
+    "TX_TLS_PACED": "Frames that a rate limit held back.",
     "ADMIN_QUEUE_RING_BASE": (
         "Descriptor ring base. Guest address of the descriptor ring, aligned to 64 bytes. "
         "The admin queue's ring holds commands."
@@ -407,8 +419,9 @@ FIELDS: dict[str, str] = {
     ),
     "LINK_SPEED.MBPS": "Megabits per second.",
     "OFFLOAD_ENABLE.OFFLOADS": (
-        "RX_CHECKSUM, VLAN_STRIP, RX_COALESCE and RX_TLS, as far as CAP_OFFLOADS has them. A "
-        "write with any other bit is ignored (VALUE_RANGE)."
+        "RX_CHECKSUM, VLAN_STRIP, RX_COALESCE, TX_TLS and RX_TLS, as far as CAP_OFFLOADS has "
+        "them. A write with any other bit is ignored (VALUE_RANGE). With TX_TLS or RX_TLS "
+        "clear no flow of that direction can be made; those that exist go on."
     ),
     "RX_COALESCE.TIMEOUT_US": "Longest wait for the next segment, in microseconds.",
     "RX_COALESCE.MAX_KIB": "Largest joined packet, in units of 1024 bytes.",
@@ -463,6 +476,8 @@ FIELDS: dict[str, str] = {
     "TX_TLS_PRESYNC.COUNT": "Count since reset; wraps at 2^64.",
     "TX_TLS_DROP_NO_SYNC_DATA.COUNT": "Count since reset; wraps at 2^64.",
     "TX_TLS_DROP_BAD_HANDLE.COUNT": "Count since reset; wraps at 2^64.",
+    "TX_TLS_SKIP_NO_SYNC_DATA.COUNT": "Count since reset; wraps at 2^64.",
+    "TX_TLS_DROP_BYPASS_REQ.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_DECRYPTED_PACKETS.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_DECRYPTED_BYTES.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_RESYNC_REQ_PKT.COUNT": "Count since reset; wraps at 2^64.",
@@ -473,6 +488,9 @@ FIELDS: dict[str, str] = {
     "RX_TLS_RESYNC_RES_SKIP.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_RESYNC_TAG.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_ERR.COUNT": "Count since reset; wraps at 2^64.",
+    "TX_TLS_CTX.COUNT": "Count since reset; wraps at 2^64.",
+    "TX_TLS_DEL.COUNT": "Count since reset; wraps at 2^64.",
+    "TX_TLS_PACED.COUNT": "Count since reset; wraps at 2^64.",
     "ADMIN_QUEUE_CONTROL.ENABLE": "Run the queue.",
     "ADMIN_QUEUE_VECTOR.VECTOR": "Vector number, below CAP_QUEUES.VECTORS.",
     "ADMIN_QUEUE_STATUS.STATE": "State.",
@@ -515,7 +533,9 @@ FIELDS: dict[str, str] = {
 STRUCTURES: dict[str, str] = {
     "tx_descriptor": (
         "Transmit descriptor. One buffer of a packet. Offload fields are read from the first "
-        "data descriptor of the packet, which is the first without PRESYNC and PREFIX."
+        "data descriptor of the packet, which is the first without PRESYNC and PREFIX. "
+        "Descriptors with PRESYNC, PREFIX or SUFFIX have no other flag but END_OF_PACKET, "
+        "and no other field but address and length."
     ),
     "tx_completion": (
         "Transmit completion. Says that the device is done with all descriptors before head. "
@@ -548,14 +568,21 @@ STRUCTURES: dict[str, str] = {
     ),
     "tls_flow_rekey_command": (
         "TLS_FLOW_REKEY. Replaces key, IV and record number of a flow from the flow block's "
-        "tcp_sequence on. Transmit: packets before it keep the old key until acknowledged by "
-        "TLS_FLOW_REKEY with a later sequence or destroy. Receive: packets from it on come "
-        "as on the wire until the switch."
+        "tcp_sequence on, which starts a record. Direction, version, suite and lengths must "
+        "be those of the flow; addresses, ports and rate are not looked at. Transmit: "
+        "records before it keep the old key, also when they are sent again, until the next "
+        "rekey. Receive: packets from it on come as on the wire until the switch. The driver "
+        "must: Wipe the flow block after the response: it holds the key."
     ),
-    "tls_flow_rate_command": "TLS_FLOW_RATE. Sets the rate limit of a transmit flow.",
+    "tls_flow_rate_command": (
+        "TLS_FLOW_RATE. Sets the rate limit of a transmit flow. Lifting it sends at once "
+        "what the limit held back."
+    ),
     "tls_flow_destroy_command": (
-        "TLS_FLOW_DESTROY. Destroys a flow and wipes its key. The response comes when no "
-        "packet of the flow is in flight any more."
+        "TLS_FLOW_DESTROY. Destroys a flow and wipes its key. The response comes when "
+        "everything that was posted before the command has left, so it may come after those "
+        "of later commands. From the command on the handle is refused by others, and the "
+        "5-tuple is free."
     ),
     "tls_resync_answer_command": (
         "TLS_RESYNC_ANSWER. Answers a resync question. The record number is that of the "
@@ -684,7 +711,8 @@ MEMBERS: dict[str, str] = {
     ),
     "tls_flow.mac_key_length": "Bytes of MAC key (CBC suites), else zero.",
     "tls_flow.max_plaintext": (
-        "Largest plaintext of a record, 0 for 16384 (record_size_limit, RFC 8449)."
+        "Largest content of a record, 64 to 16384 bytes, TLS 1.3's inner type and padding "
+        "not counted (compare record_size_limit, RFC 8449); 0 for 16384."
     ),
     "tls_flow.local_address": (
         "Address of the driver's side, network byte order; IPv4 in the first 4 bytes."
@@ -697,19 +725,26 @@ MEMBERS: dict[str, str] = {
     "tls_flow_state.direction": "Transmit or receive.",
     "tls_flow_state.tcp_sequence": "Next in-order TCP sequence number.",
     "tls_flow_state.record_number": "Number of the record at or around it.",
-    "tls_flow_state.packets": "Packets encrypted or decrypted.",
-    "tls_flow_state.bytes": "Payload bytes of these packets.",
+    "tls_flow_state.packets": "Packets encrypted or decrypted, those with presync included.",
+    "tls_flow_state.payload_bytes": "TCP payload bytes of these packets.",
     "tls_flow_state.out_of_order": "Packets out of order.",
     "tls_flow_state.not_offloaded": "Packets dropped (transmit) or left as on the wire (receive).",
     "tls_flow_state.questions": "Resync questions asked.",
     "tls_flow_state.auth_failures": "Records that failed authentication.",
+    "tls_flow_state.presynced": "Packets encrypted with the help of a presync block.",
+    "tls_flow_state.rate_bytes_per_s": "Rate limit in bytes per second, or zero.",
+    "tls_flow_state.record_iv": (
+        "TLS 1.0: the last ciphertext block before that record, its IV. Else zero."
+    ),
     "tls_presync.tcp_sequence": "TCP sequence number of the first byte of the record's header.",
     "tls_presync.flags": "Options.",
-    "tls_presync.prefix_length": "Bytes that descriptors with PREFIX supply.",
+    "tls_presync.prefix_length": (
+        "Bytes that descriptors with PREFIX supply: all of the record before the packet, or none."
+    ),
     "tls_presync.record_number": "Number of that record.",
     "tls_presync.record_header": (
-        "The record's first bytes, as the host laid them out: header and explicit nonce or "
-        "IV, where the packet starts after them."
+        "The record's first bytes as the host laid them out: header and explicit nonce or "
+        "IV. The rest is ignored."
     ),
     "event.type": "What happened.",
     "event.queue": "Queue number.",
@@ -874,8 +909,8 @@ ENUMS: dict[str, str] = {
         "dropped or the command refused."
     ),
     "Diagnostic.TLS_SEQUENCE": (
-        "TCP sequence number that the flow cannot encrypt without a presync block. The "
-        "packet is dropped."
+        "Packet with TLS that does not start at the flow's next TCP sequence number, and has "
+        "no presync block. It is dropped."
     ),
     "Diagnostic.TLS_PRESYNC": (
         "Presync block that is malformed or does not cover the packet. The packet is dropped."
@@ -884,12 +919,20 @@ ENUMS: dict[str, str] = {
         "Flow destroyed while packets of it were pending. They are dropped, never sent in clear."
     ),
     "Diagnostic.OFFLOAD_DEPENDENCY": (
-        "An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS "
-        "need RX_CHECKSUM. The register is written; the offload does nothing."
+        "An offload without the one that it needs. RX_COALESCE and RX_TLS need RX_CHECKSUM: "
+        "the register is written, the offload does nothing. A packet with TLS needs "
+        "L4_CHECKSUM or SEGMENT: it is dropped."
     ),
     "Diagnostic.RX_QUEUE_DISABLED": (
         "Frame for a receive queue that is not enabled, told once until the queue is. The "
         "frame is dropped."
+    ),
+    "Diagnostic.TLS_RECORD": (
+        "Record header that the flow cannot encrypt: type, version, length or padding. The "
+        "packet is dropped."
+    ),
+    "Diagnostic.TLS_TUPLE": (
+        "Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped."
     ),
     "Offload.TX_CHECKSUM": "IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6.",
     "Offload.RX_CHECKSUM": "The same, checked on receive.",
@@ -941,7 +984,8 @@ ENUMS: dict[str, str] = {
     "EventMask.TLS": "Resync questions and flow errors.",
     "TxFlags.END_OF_PACKET": "Last descriptor of the packet.",
     "TxFlags.REPORT": (
-        "Write a completion when this packet is done. Completions are cumulative. First descriptor."
+        "Write a completion when this packet is done. Completions are cumulative. First data "
+        "descriptor."
     ),
     "TxFlags.IP_CHECKSUM": "Fill the IPv4 header checksum. First descriptor. Ignored for IPv6.",
     "TxFlags.L4_CHECKSUM": "Fill the TCP or UDP checksum. First descriptor.",
@@ -956,7 +1000,11 @@ ENUMS: dict[str, str] = {
         "The buffer is a presync block, not frame data. Before the first data descriptor."
     ),
     "TxFlags.PREFIX": (
-        "The buffer holds record bytes that precede the packet: hashed, not sent. After PRESYNC."
+        "The buffer holds record bytes that precede the packet: read, not sent. After PRESYNC."
+    ),
+    "TxFlags.SUFFIX": (
+        "The buffer holds record bytes that follow the packet: read, not sent. After the "
+        "last data descriptor."
     ),
     "TxStatus.OK": "All packets up to head were handed to the wire.",
     "TxStatus.BAD_PACKET": (
@@ -1022,7 +1070,10 @@ ENUMS: dict[str, str] = {
     "CommandStatus.BAD_HANDLE": "Stale or forged handle.",
     "CommandStatus.DEPENDENCY": "The checksum offload that TLS needs is switched off.",
     "CommandStatus.STALE": "Answer for a question that is no longer open. Ignored.",
-    "CommandStatus.BUSY": "A previous rekey is not finished.",
+    "CommandStatus.BUSY": (
+        "A previous rekey is not finished: the stream has not reached its TCP sequence number."
+    ),
+    "CommandStatus.DISABLED": "TX_TLS or RX_TLS is off in OFFLOAD_ENABLE. Flows that exist go on.",
     "EventType.LINK_CHANGE": "The link went up or down.",
     "EventType.QUEUE_ERROR": "A queue went to ERROR.",
     "EventType.DIAGNOSTIC": "A diagnostic was raised.",
@@ -1048,6 +1099,9 @@ ENUMS: dict[str, str] = {
         "Descriptors with PREFIX supply the record's bytes from its start to the start of "
         "the packet."
     ),
-    "PresyncFlags.BEFORE_START": "The data precedes the start of offload: it is sent as it is.",
+    "PresyncFlags.BEFORE_START": (
+        "All of the packet precedes the start of offload: it is sent as it is. The other "
+        "fields must be zero."
+    ),
 }
 """Values, by `Enumeration.MEMBER`."""

@@ -121,21 +121,28 @@ class Diagnostic(IntEnum):
     command refused.
     """
     TLS_SEQUENCE = 36
-    """TCP sequence number that the flow cannot encrypt without a presync block. The packet is
-    dropped.
+    """Packet with TLS that does not start at the flow's next TCP sequence number, and has no
+    presync block. It is dropped.
     """
     TLS_PRESYNC = 37
     """Presync block that is malformed or does not cover the packet. The packet is dropped."""
     TLS_DESTROYED = 38
     """Flow destroyed while packets of it were pending. They are dropped, never sent in clear."""
     OFFLOAD_DEPENDENCY = 39
-    """An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS need
-    RX_CHECKSUM. The register is written; the offload does nothing.
+    """An offload without the one that it needs. RX_COALESCE and RX_TLS need RX_CHECKSUM: the
+    register is written, the offload does nothing. A packet with TLS needs L4_CHECKSUM or SEGMENT:
+    it is dropped.
     """
     RX_QUEUE_DISABLED = 40
     """Frame for a receive queue that is not enabled, told once until the queue is. The frame is
     dropped.
     """
+    TLS_RECORD = 41
+    """Record header that the flow cannot encrypt: type, version, length or padding. The packet is
+    dropped.
+    """
+    TLS_TUPLE = 42
+    """Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped."""
 
 
 class Offload(IntFlag):
@@ -249,7 +256,9 @@ class TxFlags(IntFlag):
     END_OF_PACKET = 0x1
     """Last descriptor of the packet."""
     REPORT = 0x2
-    """Write a completion when this packet is done. Completions are cumulative. First descriptor."""
+    """Write a completion when this packet is done. Completions are cumulative. First data
+    descriptor.
+    """
     IP_CHECKSUM = 0x4
     """Fill the IPv4 header checksum. First descriptor. Ignored for IPv6."""
     L4_CHECKSUM = 0x8
@@ -263,7 +272,11 @@ class TxFlags(IntFlag):
     PRESYNC = 0x80
     """The buffer is a presync block, not frame data. Before the first data descriptor."""
     PREFIX = 0x100
-    """The buffer holds record bytes that precede the packet: hashed, not sent. After PRESYNC."""
+    """The buffer holds record bytes that precede the packet: read, not sent. After PRESYNC."""
+    SUFFIX = 0x200
+    """The buffer holds record bytes that follow the packet: read, not sent. After the last data
+    descriptor.
+    """
 
 
 class TxStatus(IntEnum):
@@ -389,7 +402,9 @@ class CommandStatus(IntEnum):
     STALE = 11
     """Answer for a question that is no longer open. Ignored."""
     BUSY = 12
-    """A previous rekey is not finished."""
+    """A previous rekey is not finished: the stream has not reached its TCP sequence number."""
+    DISABLED = 13
+    """TX_TLS or RX_TLS is off in OFFLOAD_ENABLE. Flows that exist go on."""
 
 
 class EventType(IntEnum):
@@ -457,4 +472,6 @@ class PresyncFlags(IntFlag):
     """Descriptors with PREFIX supply the record's bytes from its start to the start of the packet.
     """
     BEFORE_START = 0x4
-    """The data precedes the start of offload: it is sent as it is."""
+    """All of the packet precedes the start of offload: it is sent as it is. The other fields must
+    be zero.
+    """

@@ -229,6 +229,10 @@ TX_TLS_DROP_NO_SYNC_DATA = 0x920
 
 TX_TLS_DROP_BAD_HANDLE = 0x928
 
+TX_TLS_SKIP_NO_SYNC_DATA = 0x930
+
+TX_TLS_DROP_BYPASS_REQ = 0x938
+
 RX_TLS_DECRYPTED_PACKETS = 0x940
 
 RX_TLS_DECRYPTED_BYTES = 0x948
@@ -248,6 +252,12 @@ RX_TLS_RESYNC_RES_SKIP = 0x978
 RX_TLS_RESYNC_TAG = 0x980
 
 RX_TLS_ERR = 0x988
+
+TX_TLS_CTX = 0x9C0
+
+TX_TLS_DEL = 0x9C8
+
+TX_TLS_PACED = 0x9D0
 
 ADMIN_QUEUE_RING_BASE = 0x2000
 
@@ -1000,6 +1010,26 @@ BAR0 = RegisterMap(
             (("COUNT", 0, 64, "RO", 0x0, None),),
         ),
         (
+            "TX_TLS_SKIP_NO_SYNC_DATA",
+            0x930,
+            64,
+            1,
+            0x0,
+            False,
+            "Counters",
+            (("COUNT", 0, 64, "RO", 0x0, None),),
+        ),
+        (
+            "TX_TLS_DROP_BYPASS_REQ",
+            0x938,
+            64,
+            1,
+            0x0,
+            False,
+            "Counters",
+            (("COUNT", 0, 64, "RO", 0x0, None),),
+        ),
+        (
             "RX_TLS_DECRYPTED_PACKETS",
             0x940,
             64,
@@ -1090,6 +1120,18 @@ BAR0 = RegisterMap(
             (("COUNT", 0, 64, "RO", 0x0, None),),
         ),
         ("RX_TLS_ERR", 0x988, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
+        ("TX_TLS_CTX", 0x9C0, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
+        ("TX_TLS_DEL", 0x9C8, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
+        (
+            "TX_TLS_PACED",
+            0x9D0,
+            64,
+            1,
+            0x0,
+            False,
+            "Counters",
+            (("COUNT", 0, 64, "RO", 0x0, None),),
+        ),
         (
             "ADMIN_QUEUE_RING_BASE",
             0x2000,

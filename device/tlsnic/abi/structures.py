@@ -26,7 +26,8 @@ class TxDescriptor(_TxDescriptor, Structure):
     """Transmit descriptor. Descriptor, 32 bytes.
 
     One buffer of a packet. Offload fields are read from the first data descriptor of the packet,
-    which is the first without PRESYNC and PREFIX.
+    which is the first without PRESYNC and PREFIX. Descriptors with PRESYNC, PREFIX or SUFFIX have
+    no other flag but END_OF_PACKET, and no other field but address and length.
     """
 
     __slots__ = ()
@@ -35,7 +36,7 @@ class TxDescriptor(_TxDescriptor, Structure):
     KIND = "descriptor"
     SIZE = 32
     STRUCT = Struct("<QIHHIHH8x")
-    RESERVED = 0xFFFFFFFFFFFFFFFF00000000000000000000FE00000000000000000000000000
+    RESERVED = 0xFFFFFFFFFFFFFFFF00000000000000000000FC00000000000000000000000000
     OFFSET_ADDRESS = 0
     OFFSET_LENGTH = 8
     OFFSET_FLAGS = 12
@@ -392,9 +393,10 @@ class _TlsFlowRekeyCommand(NamedTuple):
 class TlsFlowRekeyCommand(_TlsFlowRekeyCommand, Structure):
     """TLS_FLOW_REKEY. Command, 32 bytes.
 
-    Replaces key, IV and record number of a flow from the flow block's tcp_sequence on. Transmit:
-    packets before it keep the old key until acknowledged by TLS_FLOW_REKEY with a later sequence or
-    destroy. Receive: packets from it on come as on the wire until the switch.
+    Replaces key, IV and record number of a flow from the flow block's tcp_sequence on, which starts
+    a record. Direction, version, suite and lengths must be those of the flow; addresses, ports and
+    rate are not looked at. Transmit: records before it keep the old key, also when they are sent
+    again, until the next rekey. Receive: packets from it on come as on the wire until the switch.
     """
 
     __slots__ = ()
@@ -429,7 +431,7 @@ class _TlsFlowRateCommand(NamedTuple):
 class TlsFlowRateCommand(_TlsFlowRateCommand, Structure):
     """TLS_FLOW_RATE. Command, 32 bytes.
 
-    Sets the rate limit of a transmit flow.
+    Sets the rate limit of a transmit flow. Lifting it sends at once what the limit held back.
     """
 
     __slots__ = ()
@@ -461,8 +463,9 @@ class _TlsFlowDestroyCommand(NamedTuple):
 class TlsFlowDestroyCommand(_TlsFlowDestroyCommand, Structure):
     """TLS_FLOW_DESTROY. Command, 32 bytes.
 
-    Destroys a flow and wipes its key. The response comes when no packet of the flow is in flight
-    any more.
+    Destroys a flow and wipes its key. The response comes when everything that was posted before the
+    command has left, so it may come after those of later commands. From the command on the handle
+    is refused by others, and the 5-tuple is free.
     """
 
     __slots__ = ()
@@ -650,15 +653,18 @@ class _TlsFlowState(NamedTuple):
     tcp_sequence: int = 0
     record_number: int = 0
     packets: int = 0
-    bytes: int = 0
+    payload_bytes: int = 0
     out_of_order: int = 0
     not_offloaded: int = 0
     questions: int = 0
     auth_failures: int = 0
+    presynced: int = 0
+    rate_bytes_per_s: int = 0
+    record_iv: bytes = bytes(16)
 
 
 class TlsFlowState(_TlsFlowState, Structure):
-    """TLS flow state block. Block, 64 bytes.
+    """TLS flow state block. Block, 96 bytes.
 
     What TLS_FLOW_QUERY writes. Never key material.
     """
@@ -667,30 +673,36 @@ class TlsFlowState(_TlsFlowState, Structure):
 
     NAME = "tls_flow_state"
     KIND = "block"
-    SIZE = 64
-    STRUCT = Struct("<BB2xIQQQQQQQ")
+    SIZE = 96
+    STRUCT = Struct("<BB2xIQQQQQQQQQ16s")
     RESERVED = 0xFFFF0000
     OFFSET_TRACKER_STATE = 0
     OFFSET_DIRECTION = 1
     OFFSET_TCP_SEQUENCE = 4
     OFFSET_RECORD_NUMBER = 8
     OFFSET_PACKETS = 16
-    OFFSET_BYTES = 24
+    OFFSET_PAYLOAD_BYTES = 24
     OFFSET_OUT_OF_ORDER = 32
     OFFSET_NOT_OFFLOADED = 40
     OFFSET_QUESTIONS = 48
     OFFSET_AUTH_FAILURES = 56
+    OFFSET_PRESYNCED = 64
+    OFFSET_RATE_BYTES_PER_S = 72
+    OFFSET_RECORD_IV = 80
     MEMBERS = (
         ("tracker_state", 0, 1, False, None),
         ("direction", 1, 1, False, "TlsDirection"),
         ("tcp_sequence", 4, 4, False, None),
         ("record_number", 8, 8, False, None),
         ("packets", 16, 8, False, None),
-        ("bytes", 24, 8, False, None),
+        ("payload_bytes", 24, 8, False, None),
         ("out_of_order", 32, 8, False, None),
         ("not_offloaded", 40, 8, False, None),
         ("questions", 48, 8, False, None),
         ("auth_failures", 56, 8, False, None),
+        ("presynced", 64, 8, False, None),
+        ("rate_bytes_per_s", 72, 8, False, None),
+        ("record_iv", 80, 16, True, None),
     )
 
 

@@ -313,7 +313,7 @@ typedef uint64_t tlsnic_le64;
 /* Events that found no room. 64 bits. */
 #define TLSNIC_REG_EVENTS_LOST 0x8f8
 
-/* Packets with TLS that were sent encrypted. 64 bits. */
+/* Packets with TLS that were encrypted. 64 bits. */
 #define TLSNIC_REG_TX_TLS_ENCRYPTED_PACKETS 0x900
 
 /* TCP payload bytes of these packets. 64 bits. */
@@ -328,8 +328,17 @@ typedef uint64_t tlsnic_le64;
 /* Packets dropped because presync data was missing or did not fit. 64 bits. */
 #define TLSNIC_REG_TX_TLS_DROP_NO_SYNC_DATA 0x920
 
-/* Packets dropped because their handle was stale or forged. 64 bits. */
+/*
+ * Packets dropped because their handle was stale or forged, or the handle of another connection.
+ * 64 bits.
+ */
 #define TLSNIC_REG_TX_TLS_DROP_BAD_HANDLE 0x928
+
+/* Packets from before the start of offload, sent as they were (BEFORE_START). 64 bits. */
+#define TLSNIC_REG_TX_TLS_SKIP_NO_SYNC_DATA 0x930
+
+/* Packets dropped because they lie on both sides of the start of offload. 64 bits. */
+#define TLSNIC_REG_TX_TLS_DROP_BYPASS_REQ 0x938
 
 /* Packets delivered decrypted. 64 bits. */
 #define TLSNIC_REG_RX_TLS_DECRYPTED_PACKETS 0x940
@@ -360,6 +369,15 @@ typedef uint64_t tlsnic_le64;
 
 /* Records that failed authentication. 64 bits. */
 #define TLSNIC_REG_RX_TLS_ERR 0x988
+
+/* Transmit flow contexts that were made. 64 bits. */
+#define TLSNIC_REG_TX_TLS_CTX 0x9c0
+
+/* Transmit flow contexts that were destroyed. 64 bits. */
+#define TLSNIC_REG_TX_TLS_DEL 0x9c8
+
+/* Frames that a rate limit held back. 64 bits. */
+#define TLSNIC_REG_TX_TLS_PACED 0x9d0
 
 /* Descriptor ring base. 64 bits. */
 #define TLSNIC_REG_ADMIN_QUEUE_RING_BASE 0x2000
@@ -721,8 +739,8 @@ enum tlsnic_diagnostic {
 	 */
 	TLSNIC_DIAGNOSTIC_TLS_HANDLE = 35,
 	/*
-	 * TCP sequence number that the flow cannot encrypt without a presync block. The packet is
-	 * dropped.
+	 * Packet with TLS that does not start at the flow's next TCP sequence number, and has no
+	 * presync block. It is dropped.
 	 */
 	TLSNIC_DIAGNOSTIC_TLS_SEQUENCE = 36,
 	/* Presync block that is malformed or does not cover the packet. The packet is dropped. */
@@ -730,8 +748,9 @@ enum tlsnic_diagnostic {
 	/* Flow destroyed while packets of it were pending. They are dropped, never sent in clear. */
 	TLSNIC_DIAGNOSTIC_TLS_DESTROYED = 38,
 	/*
-	 * An offload was switched on without the one that it needs: RX_COALESCE and RX_TLS need
-	 * RX_CHECKSUM. The register is written; the offload does nothing.
+	 * An offload without the one that it needs. RX_COALESCE and RX_TLS need RX_CHECKSUM: the
+	 * register is written, the offload does nothing. A packet with TLS needs L4_CHECKSUM or
+	 * SEGMENT: it is dropped.
 	 */
 	TLSNIC_DIAGNOSTIC_OFFLOAD_DEPENDENCY = 39,
 	/*
@@ -739,6 +758,13 @@ enum tlsnic_diagnostic {
 	 * dropped.
 	 */
 	TLSNIC_DIAGNOSTIC_RX_QUEUE_DISABLED = 40,
+	/*
+	 * Record header that the flow cannot encrypt: type, version, length or padding. The packet is
+	 * dropped.
+	 */
+	TLSNIC_DIAGNOSTIC_TLS_RECORD = 41,
+	/* Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped. */
+	TLSNIC_DIAGNOSTIC_TLS_TUPLE = 42,
 };
 
 /* IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6. */
@@ -799,7 +825,10 @@ enum tlsnic_diagnostic {
 #define TLSNIC_EVENT_MASK_TLS 0x8U /* Resync questions and flow errors. */
 
 #define TLSNIC_TX_FLAGS_END_OF_PACKET 0x1U /* Last descriptor of the packet. */
-/* Write a completion when this packet is done. Completions are cumulative. First descriptor. */
+/*
+ * Write a completion when this packet is done. Completions are cumulative. First data
+ * descriptor.
+ */
 #define TLSNIC_TX_FLAGS_REPORT 0x2U
 /* Fill the IPv4 header checksum. First descriptor. Ignored for IPv6. */
 #define TLSNIC_TX_FLAGS_IP_CHECKSUM 0x4U
@@ -812,8 +841,13 @@ enum tlsnic_diagnostic {
 #define TLSNIC_TX_FLAGS_TLS 0x40U
 /* The buffer is a presync block, not frame data. Before the first data descriptor. */
 #define TLSNIC_TX_FLAGS_PRESYNC 0x80U
-/* The buffer holds record bytes that precede the packet: hashed, not sent. After PRESYNC. */
+/* The buffer holds record bytes that precede the packet: read, not sent. After PRESYNC. */
 #define TLSNIC_TX_FLAGS_PREFIX 0x100U
+/*
+ * The buffer holds record bytes that follow the packet: read, not sent. After the last data
+ * descriptor.
+ */
+#define TLSNIC_TX_FLAGS_SUFFIX 0x200U
 
 enum tlsnic_tx_status {
 	/* All packets up to head were handed to the wire. */
@@ -913,8 +947,10 @@ enum tlsnic_command_status {
 	TLSNIC_COMMAND_STATUS_DEPENDENCY = 10,
 	/* Answer for a question that is no longer open. Ignored. */
 	TLSNIC_COMMAND_STATUS_STALE = 11,
-	/* A previous rekey is not finished. */
+	/* A previous rekey is not finished: the stream has not reached its TCP sequence number. */
 	TLSNIC_COMMAND_STATUS_BUSY = 12,
+	/* TX_TLS or RX_TLS is off in OFFLOAD_ENABLE. Flows that exist go on. */
+	TLSNIC_COMMAND_STATUS_DISABLED = 13,
 };
 
 enum tlsnic_event_type {
@@ -964,12 +1000,17 @@ enum tlsnic_tls_direction {
 #define TLSNIC_PRESYNC_FLAGS_UPDATE_STATE 0x1U
 /* Descriptors with PREFIX supply the record's bytes from its start to the start of the packet. */
 #define TLSNIC_PRESYNC_FLAGS_PREFIX 0x2U
-/* The data precedes the start of offload: it is sent as it is. */
+/*
+ * All of the packet precedes the start of offload: it is sent as it is. The other fields must be
+ * zero.
+ */
 #define TLSNIC_PRESYNC_FLAGS_BEFORE_START 0x4U
 
 /*
  * Transmit descriptor. One buffer of a packet. Offload fields are read from the first data
- * descriptor of the packet, which is the first without PRESYNC and PREFIX.
+ * descriptor of the packet, which is the first without PRESYNC and PREFIX. Descriptors with
+ * PRESYNC, PREFIX or SUFFIX have no other flag but END_OF_PACKET, and no other field but address
+ * and length.
  */
 struct tlsnic_tx_descriptor {
 	/* Guest address of the buffer. */
@@ -1214,9 +1255,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_query_command, handle) == 20);
 
 /*
  * TLS_FLOW_REKEY. Replaces key, IV and record number of a flow from the flow block's
- * tcp_sequence on. Transmit: packets before it keep the old key until acknowledged by
- * TLS_FLOW_REKEY with a later sequence or destroy. Receive: packets from it on come as on the
- * wire until the switch.
+ * tcp_sequence on, which starts a record. Direction, version, suite and lengths must be those of
+ * the flow; addresses, ports and rate are not looked at. Transmit: records before it keep the
+ * old key, also when they are sent again, until the next rekey. Receive: packets from it on come
+ * as on the wire until the switch.
  */
 #define TLSNIC_TLS_FLOW_REKEY_COMMAND_OPCODE 0x102
 struct tlsnic_tls_flow_rekey_command {
@@ -1240,7 +1282,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rekey_command, address) == 8);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rekey_command, length) == 16);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rekey_command, handle) == 20);
 
-/* TLS_FLOW_RATE. Sets the rate limit of a transmit flow. */
+/*
+ * TLS_FLOW_RATE. Sets the rate limit of a transmit flow. Lifting it sends at once what the limit
+ * held back.
+ */
 #define TLSNIC_TLS_FLOW_RATE_COMMAND_OPCODE 0x103
 struct tlsnic_tls_flow_rate_command {
 	/* What to do. */
@@ -1262,8 +1307,9 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rate_command, rate_bytes_per_s) ==
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_rate_command, handle) == 20);
 
 /*
- * TLS_FLOW_DESTROY. Destroys a flow and wipes its key. The response comes when no packet of the
- * flow is in flight any more.
+ * TLS_FLOW_DESTROY. Destroys a flow and wipes its key. The response comes when everything that
+ * was posted before the command has left, so it may come after those of later commands. From the
+ * command on the handle is refused by others, and the 5-tuple is free.
  */
 #define TLSNIC_TLS_FLOW_DESTROY_COMMAND_OPCODE 0x104
 struct tlsnic_tls_flow_destroy_command {
@@ -1367,7 +1413,10 @@ struct tlsnic_tls_flow {
 	tlsnic_le16 iv_length;
 	/* Bytes of MAC key (CBC suites), else zero. */
 	tlsnic_le16 mac_key_length;
-	/* Largest plaintext of a record, 0 for 16384 (record_size_limit, RFC 8449). */
+	/*
+	 * Largest content of a record, 64 to 16384 bytes, TLS 1.3's inner type and padding not counted
+	 * (compare record_size_limit, RFC 8449); 0 for 16384.
+	 */
 	tlsnic_le16 max_plaintext;
 	/* Address of the driver's side, network byte order; IPv4 in the first 4 bytes. */
 	uint8_t local_address[16];
@@ -1413,10 +1462,10 @@ struct tlsnic_tls_flow_state {
 	tlsnic_le32 tcp_sequence;
 	/* Number of the record at or around it. */
 	tlsnic_le64 record_number;
-	/* Packets encrypted or decrypted. */
+	/* Packets encrypted or decrypted, those with presync included. */
 	tlsnic_le64 packets;
-	/* Payload bytes of these packets. */
-	tlsnic_le64 bytes;
+	/* TCP payload bytes of these packets. */
+	tlsnic_le64 payload_bytes;
 	/* Packets out of order. */
 	tlsnic_le64 out_of_order;
 	/* Packets dropped (transmit) or left as on the wire (receive). */
@@ -1425,18 +1474,27 @@ struct tlsnic_tls_flow_state {
 	tlsnic_le64 questions;
 	/* Records that failed authentication. */
 	tlsnic_le64 auth_failures;
+	/* Packets encrypted with the help of a presync block. */
+	tlsnic_le64 presynced;
+	/* Rate limit in bytes per second, or zero. */
+	tlsnic_le64 rate_bytes_per_s;
+	/* TLS 1.0: the last ciphertext block before that record, its IV. Else zero. */
+	uint8_t record_iv[16];
 } __attribute__((packed, aligned(8)));
-TLSNIC_ASSERT(sizeof(struct tlsnic_tls_flow_state) == 64);
+TLSNIC_ASSERT(sizeof(struct tlsnic_tls_flow_state) == 96);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, tracker_state) == 0);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, direction) == 1);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, tcp_sequence) == 4);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, record_number) == 8);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, packets) == 16);
-TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, bytes) == 24);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, payload_bytes) == 24);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, out_of_order) == 32);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, not_offloaded) == 40);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, questions) == 48);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, auth_failures) == 56);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, presynced) == 64);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, rate_bytes_per_s) == 72);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, record_iv) == 80);
 
 /*
  * TLS presync block. Tells the device where in which record a packet starts that is not next in
@@ -1447,13 +1505,13 @@ struct tlsnic_tls_presync {
 	tlsnic_le32 tcp_sequence;
 	/* Options. */
 	tlsnic_le16 flags;
-	/* Bytes that descriptors with PREFIX supply. */
+	/* Bytes that descriptors with PREFIX supply: all of the record before the packet, or none. */
 	tlsnic_le16 prefix_length;
 	/* Number of that record. */
 	tlsnic_le64 record_number;
 	/*
-	 * The record's first bytes, as the host laid them out: header and explicit nonce or IV, where
-	 * the packet starts after them.
+	 * The record's first bytes as the host laid them out: header and explicit nonce or IV. The rest
+	 * is ignored.
 	 */
 	uint8_t record_header[24];
 	uint8_t reserved_28[8];
