@@ -1,0 +1,240 @@
+"""AES-GCM and ChaCha20-Poly1305 records of TLS 1.2 and 1.3.
+
+Whole records go through the one-shot ciphers. Pieces of a record in order go through a streaming
+cipher, and a piece alone is XORed with its part of the keystream, which starts at block 2 of AES in
+counter mode (NIST SP 800-38D section 7.1) or block 1 of ChaCha20 (RFC 8439 section 2.8).
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from struct import Struct
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers import (
+    AEADEncryptionContext,
+    Cipher,
+    CipherContext,
+    algorithms,
+    modes,
+)
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.poly1305 import Poly1305
+
+from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES
+from tlsnic.device.packet.headers import Buffer
+from tlsnic.device.tls.keys import KeyCache, KeyMaterial
+from tlsnic.device.tls.record import Record, RecordCipher, RecordFormat, RecordStream, WipedKey
+
+_GCM_FIRST_BLOCK: Final = 2
+_CHACHA_FIRST_BLOCK: Final = 1
+_CHACHA_BLOCK_BYTES: Final = 64
+_POLY1305_KEY_BYTES: Final = 32
+_AAD: Final = Struct(">Q3sH")
+_LENGTHS: Final = Struct("<QQ")
+
+Inputs = tuple[bytes | bytearray, bytes]
+"""Nonce and additional data of a record."""
+
+
+def _explicit_tls12(iv: bytearray, record: Record) -> Inputs:
+    """RFC 5288 section 3, RFC 5246 section 6.2.3.3: salt and explicit nonce."""
+    number, prefix, content_bytes, _, _ = record
+    return iv + prefix[HEADER_BYTES:], _AAD.pack(number, prefix[:3], content_bytes)
+
+
+def _xored_tls12(iv: bytearray, record: Record) -> Inputs:
+    """RFC 7905 section 2: IV XOR record number."""
+    number, prefix, content_bytes, _, _ = record
+    nonce = (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big")
+    return nonce, _AAD.pack(number, prefix[:3], content_bytes)
+
+
+def _xored_tls13(iv: bytearray, record: Record) -> Inputs:
+    """RFC 8446 sections 5.2 and 5.3: IV XOR record number; the header is the additional data."""
+    return (int.from_bytes(iv, "big") ^ record.number).to_bytes(12, "big"), record.prefix
+
+
+class AeadCipher(RecordCipher):
+    """What both AEAD ciphers share: nonces, additional data, and the expanded key."""
+
+    __slots__ = ("_aead", "_cache", "_format", "_inputs", "_keys", "_wiped")
+
+    def __init__(self, record_format: RecordFormat, keys: KeyMaterial, cache: KeyCache) -> None:
+        self._format = record_format
+        self._keys = keys
+        self._cache = cache
+        self._wiped = False
+        self._aead: AESGCM | ChaCha20Poly1305 | None = None
+        self._inputs: Callable[[bytearray, Record], Inputs]
+        if record_format.layout.is_tls13:
+            self._inputs = _xored_tls13
+        elif record_format.layout.explicit_bytes:
+            self._inputs = _explicit_tls12
+        else:
+            self._inputs = _xored_tls12
+
+    def seal(self, record: Record, content: Buffer, out: memoryview) -> None:
+        nonce, aad = self._inputs(self._keys.iv, record)
+        (self._aead or self._expand()).encrypt_into(nonce, content, aad, out)
+
+    def begin(self, record: Record) -> RecordStream:
+        self._check_key()
+        return self._stream(record, *self._inputs(self._keys.iv, record))
+
+    def keystream_xor(self, record: Record, offset: int, data: Buffer, out: memoryview) -> None:
+        if offset < 0 or offset + len(data) > record.content_bytes or len(out) != len(data):
+            raise ValueError(f"{len(data)} bytes at {offset} of {record.content_bytes}")
+        self._check_key()
+        nonce, _ = self._inputs(self._keys.iv, record)
+        self._keystream_at(nonce, offset).update_into(data, out)
+
+    def forget(self) -> None:
+        """Drop the expanded key; it is made again when needed."""
+        self._aead = None
+
+    def wipe(self) -> None:
+        self._wiped = True
+        self._aead = None
+        self._cache.remove(self)
+        self._keys.wipe()
+
+    def _check_key(self) -> None:
+        if self._wiped:
+            raise WipedKey
+
+    def _expand(self) -> AESGCM | ChaCha20Poly1305:
+        self._check_key()
+        self._cache.add(self)
+        self._aead = expanded = self._new_aead()
+        return expanded
+
+    @abstractmethod
+    def _new_aead(self) -> AESGCM | ChaCha20Poly1305: ...
+
+    @abstractmethod
+    def _stream(self, record: Record, nonce: Buffer, aad: bytes) -> RecordStream: ...
+
+    @abstractmethod
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext: ...
+
+
+class GcmCipher(AeadCipher):
+    """AES-128-GCM and AES-256-GCM."""
+
+    __slots__ = ()
+
+    def _new_aead(self) -> AESGCM:
+        return AESGCM(self._keys.key)
+
+    def _stream(self, record: Record, nonce: Buffer, aad: bytes) -> RecordStream:
+        context = Cipher(algorithms.AES(self._keys.key), modes.GCM(bytes(nonce))).encryptor()
+        context.authenticate_additional_data(aad)
+        return _GcmStream(self._format, record, context)
+
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
+        block, skip = divmod(offset, BLOCK_BYTES)
+        counter = bytes(nonce) + (_GCM_FIRST_BLOCK + block).to_bytes(4, "big")
+        context = Cipher(algorithms.AES(self._keys.key), modes.CTR(counter)).encryptor()
+        context.update(bytes(skip))
+        return context
+
+
+class ChaChaCipher(AeadCipher):
+    """ChaCha20-Poly1305."""
+
+    __slots__ = ()
+
+    def _new_aead(self) -> ChaCha20Poly1305:
+        return ChaCha20Poly1305(self._keys.key)
+
+    def _stream(self, record: Record, nonce: Buffer, aad: bytes) -> RecordStream:
+        context = self._keystream(nonce, 0)
+        poly1305 = Poly1305(context.update(bytes(_CHACHA_BLOCK_BYTES))[:_POLY1305_KEY_BYTES])
+        return _ChaChaStream(self._format, record, context, poly1305, aad)
+
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
+        block, skip = divmod(offset, _CHACHA_BLOCK_BYTES)
+        context = self._keystream(nonce, _CHACHA_FIRST_BLOCK + block)
+        context.update(bytes(skip))
+        return context
+
+    def _keystream(self, nonce: Buffer, block: int) -> CipherContext:
+        start = block.to_bytes(4, "little") + bytes(nonce)
+        return Cipher(algorithms.ChaCha20(self._keys.key, start), None).encryptor()
+
+
+class _AeadStream(RecordStream):
+    """Content through the cipher, then the tag."""
+
+    __slots__ = ("_content_end", "_tag")
+
+    def __init__(self, record_format: RecordFormat, record: Record) -> None:
+        super().__init__(record_format, record)
+        self._content_end = record_format.cipher_end(record)
+        self._tag: bytes | None = None
+
+    def update(self, data: Buffer, out: memoryview, suffix: Buffer = b"") -> None:
+        end = self._check(data, out, suffix)
+        content = min(max(self._content_end - self.position, 0), len(data))
+        if content:
+            self._encrypt(memoryview(data)[:content], out[:content])
+        if end > self._content_end:
+            if self._tag is None:
+                self._tag = self._finish()
+            start = self.position + content - self._content_end
+            out[content:] = self._tag[start : end - self._content_end]
+        self.position = end
+
+    @abstractmethod
+    def _encrypt(self, data: memoryview, out: memoryview) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> bytes:
+        """The tag."""
+
+
+class _GcmStream(_AeadStream):
+    __slots__ = ("_context",)
+
+    def __init__(
+        self, record_format: RecordFormat, record: Record, context: AEADEncryptionContext
+    ) -> None:
+        super().__init__(record_format, record)
+        self._context = context
+
+    def _encrypt(self, data: memoryview, out: memoryview) -> None:
+        self._context.update_into(data, out)
+
+    def _finish(self) -> bytes:
+        self._context.finalize()
+        return self._context.tag
+
+
+class _ChaChaStream(_AeadStream):
+    """RFC 8439 section 2.8: the tag is over aad and ciphertext, each padded to 16, and their lengths."""
+
+    __slots__ = ("_aad_bytes", "_context", "_poly1305")
+
+    def __init__(
+        self,
+        record_format: RecordFormat,
+        record: Record,
+        context: CipherContext,
+        poly1305: Poly1305,
+        aad: bytes,
+    ) -> None:
+        super().__init__(record_format, record)
+        self._context = context
+        self._poly1305 = poly1305
+        self._aad_bytes = len(aad)
+        poly1305.update(aad + bytes(-len(aad) % BLOCK_BYTES))
+
+    def _encrypt(self, data: memoryview, out: memoryview) -> None:
+        self._context.update_into(data, out)
+        self._poly1305.update(out)
+
+    def _finish(self) -> bytes:
+        content_bytes = self.record.content_bytes
+        lengths = _LENGTHS.pack(self._aad_bytes, content_bytes)
+        self._poly1305.update(bytes(-content_bytes % BLOCK_BYTES) + lengths)
+        return self._poly1305.finalize()
