@@ -55,7 +55,9 @@ class _Chain:
             self.next = number
 
     def wipe(self) -> None:
+        """Overwrite the IVs; none is known any more."""
         self._ivs[:] = bytes(len(self._ivs))
+        self.next = self.first - 1
 
 
 class CbcCipher(RecordCipher):

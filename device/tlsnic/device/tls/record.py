@@ -62,8 +62,8 @@ class RecordFormat:
     """
 
     __slots__ = (
-        "_types", "_version", "_wire_prefix", "encrypt_then_mac", "is_cbc", "layout",
-        "max_plaintext", "prefix_bytes",
+        "_max_content", "_min_content", "_overhead", "_types", "_version", "_wire_prefix",
+        "encrypt_then_mac", "is_cbc", "layout", "max_plaintext", "prefix_bytes",
     )  # fmt: skip
 
     def __init__(self, layout: SuiteLayout, encrypt_then_mac: bool, max_plaintext: int) -> None:
@@ -79,6 +79,10 @@ class RecordFormat:
         """Header and explicit nonce or IV."""
         self._version = layout.wire_version
         self._wire_prefix = _PREFIX[layout.prefix_bytes]
+        self._overhead = layout.explicit_bytes + layout.tag_bytes
+        inner_type_bytes = int(layout.is_tls13)
+        self._min_content = inner_type_bytes
+        self._max_content = max_plaintext + inner_type_bytes
         self._types = (_APPLICATION_DATA,) if layout.is_tls13 else (21, 22, 23, 24)
 
     def parse(self, number: int, prefix: Buffer) -> Record:
@@ -131,26 +135,17 @@ class RecordFormat:
 
     def _measure(self, kind: int, version: int, length: int) -> tuple[int, int, int]:
         """Content, padding and total bytes from the fields of a header."""
-        layout = self.layout
-        content = length - layout.explicit_bytes - layout.tag_bytes
-        total = HEADER_BYTES + length
+        content = length - self._overhead
         if self.is_cbc:
             padding = version & MAX_PADDING
-            blocks = content if self.encrypt_then_mac else content + layout.tag_bytes
+            blocks = content if self.encrypt_then_mac else content + self.layout.tag_bytes
             content -= padding + 1
-            if (
-                version >> 8 == 3
-                and 0 <= content <= self.max_plaintext
-                and not blocks % BLOCK_BYTES
-                and kind in self._types
-            ):
-                return content, padding, total
-        elif (
-            version == self._version
-            and layout.is_tls13 <= content <= self.max_plaintext + layout.is_tls13
-            and kind in self._types
-        ):
-            return content, 0, total
+            fits = version >> 8 == self._version >> 8 and not blocks % BLOCK_BYTES
+        else:
+            padding = 0
+            fits = version == self._version
+        if fits and self._min_content <= content <= self._max_content and kind in self._types:
+            return content, padding, HEADER_BYTES + length
         raise BadRecord(f"type {kind}, version {version:#06x}, length {length}")
 
 
