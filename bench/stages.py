@@ -27,6 +27,7 @@ from tlsnic.abi.structures import RxDescriptor, TxDescriptor
 from tlsnic.device.core import DmaFault, Nic, NicConfig
 from tlsnic.device.core.rings import Queue
 from tlsnic.device.packet.checksum import verify_rx
+from tlsnic.device.packet.frames import Frame, split
 from tlsnic.device.packet.headers import parse
 from tlsnic.device.wire import NullWire
 
@@ -160,8 +161,11 @@ class Transmit:
             queue._fetch()
             ring.head = ring.tail
 
-        def segment() -> None:
-            transmitter._segment([view], SEND_BYTES, descriptors[0])
+        def segment() -> list[Frame]:
+            head, payload = split([view], HEADER_BYTES)
+            head, headers, total = transmitter._headers(head, SEND_BYTES, descriptors[0])
+            transmitter._check_segments(headers, total, MSS)
+            return transmitter._segment(head, headers, payload, total, MSS)
 
         def completion() -> None:
             queue._reporting = True
@@ -169,9 +173,9 @@ class Transmit:
             queue.sent()
 
         wire.takes_super_frames = True
-        frame = transmitter._segment([view], SEND_BYTES, descriptors[0])[0]
+        frame = segment()[0]
         wire.takes_super_frames = False
-        frames = transmitter._segment([view], SEND_BYTES, descriptors[0])
+        frames = segment()
 
         def hand_over_all() -> None:
             for each in frames:

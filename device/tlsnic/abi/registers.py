@@ -497,7 +497,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("OFFLOADS", 0, 32, "RO", 0x3FF, "Offload"),),
+            (("OFFLOADS", 0, 32, "RO", 0x503FF, "Offload"),),
         ),
         (
             "CAP_FRAME",
@@ -520,7 +520,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("SUITES", 0, 64, "RO", 0x0, "CipherSuite"),),
+            (("SUITES", 0, 64, "RO", 0x80001F3F, "CipherSuite"),),
         ),
         (
             "CAP_TLS_RX",
@@ -540,7 +540,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("CONTEXTS", 0, 32, "RO", 0x0, None),),
+            (("CONTEXTS", 0, 32, "RO", 0x40000, None),),
         ),
         (
             "CAP_TLS_FEATURES",
@@ -550,7 +550,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("FEATURES", 0, 32, "RO", 0x0, "TlsFeature"),),
+            (("FEATURES", 0, 32, "RO", 0x11, "TlsFeature"),),
         ),
         (
             "CONTROL",

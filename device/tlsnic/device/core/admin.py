@@ -3,8 +3,7 @@
 A command that is wrong in any way gets an error code, and nothing else changes.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections import deque
 
 from tlsnic.abi.enums import (
     CommandOpcode,
@@ -15,25 +14,11 @@ from tlsnic.abi.enums import (
 )
 from tlsnic.abi.layout import Structure
 from tlsnic.abi.structures import COMMANDS, Command, Response, StatisticsCommand
+from tlsnic.device.core.commands import Blocks, CommandFailed, Handlers, Pending, Result
 from tlsnic.device.core.counters import BLOCK_BYTES
 from tlsnic.device.core.host import DmaFault
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.rings import Queue, QueueFault
-
-BLOCK_ALIGNMENT: Final = 8
-
-
-class CommandFailed(Exception):
-    """A command cannot be carried out: the status, and what DETAIL says about it."""
-
-    def __init__(self, status: CommandStatus, detail: int = 0) -> None:
-        super().__init__(status.name)
-        self.status = status
-        self.detail = detail
-
-
-Result = tuple[int, int]
-"""result0 and result1 of a response."""
 
 
 class AdminQueue(Queue):
@@ -48,10 +33,36 @@ class AdminQueue(Queue):
             entry_bytes=Command.SIZE,
             completion_bytes=Response.SIZE,
         )
-        self._handlers: dict[CommandOpcode, Callable[[Structure], Result]] = {
+        self._blocks = Blocks(parts)
+        self._handlers: Handlers = {
             CommandOpcode.NOP: self._nop,
             CommandOpcode.STATISTICS: self._statistics,
         }
+        self._unanswered: deque[tuple[Command | None, Pending]] = deque()
+        """Commands that are answered later; without command when nobody waits any more."""
+
+    def add_handlers(self, handlers: Handlers) -> None:
+        """Commands of other stages."""
+        self._handlers.update(handlers)
+
+    def disable(self) -> None:
+        super().disable()
+        self._unanswered = deque((None, pending) for _, pending in self._unanswered)
+
+    def forget_pending(self) -> None:
+        """Give up what commands have begun (reset)."""
+        self._unanswered.clear()
+
+    def settle(self) -> None:
+        """Finish commands that had to wait, as far as that can be done now."""
+        for _ in range(len(self._unanswered)):
+            command, pending = self._unanswered.popleft()
+            answerable = command is None or (self.state is QueueState.RUNNING and self.room())
+            result = pending() if answerable else None
+            if result is None:
+                self._unanswered.append((command, pending))
+            elif command is not None:
+                self._respond(command, CommandStatus.OK, result)
 
     def service(self, budget: int) -> bool:
         """Carry out up to `budget` commands; True when there is more that can be done now."""
@@ -73,14 +84,23 @@ class AdminQueue(Queue):
 
     def _answer(self, entry: bytes) -> None:
         command = Command.unpack_from(entry)
-        status, detail, result = CommandStatus.OK, 0, (0, 0)
         try:
             result = self._execute(command, entry)
         except CommandFailed as failure:
-            status, detail = failure.status, failure.detail
+            self._respond(command, failure.status, (0, 0), failure.detail)
+            return
+        if isinstance(result, tuple):
+            self._respond(command, CommandStatus.OK, result)
+        else:
+            self._unanswered.append((command, result))
+            self.settle()
+
+    def _respond(
+        self, command: Command, status: CommandStatus, result: Result, detail: int = 0
+    ) -> None:
         self.complete(command.command_id | command.opcode << 32 | status << 48, *result, detail)
 
-    def _execute(self, command: Command, entry: bytes) -> Result:
+    def _execute(self, command: Command, entry: bytes) -> Result | Pending:
         structure = COMMANDS.get(command.opcode)
         if structure is None:
             self.report(Diagnostic.COMMAND_UNKNOWN, command.opcode)
@@ -105,24 +125,8 @@ class AdminQueue(Queue):
 
     def _statistics(self, command: Structure) -> Result:
         assert isinstance(command, StatisticsCommand)
-        self._check_block(
+        self._blocks.check(
             command.address, command.length, BLOCK_BYTES, StatisticsCommand.OFFSET_ADDRESS
         )
-        self._store(command.address, self._counters.block())
+        self._blocks.store(command.address, self._counters.block())
         return BLOCK_BYTES, 0
-
-    def _check_block(self, address: int, length: int, needed: int, address_offset: int) -> None:
-        """Refuse a memory block that is misaligned or too short for the command."""
-        if address % BLOCK_ALIGNMENT:
-            self.report(Diagnostic.COMMAND_FIELD, address)
-            raise CommandFailed(CommandStatus.BAD_FIELD, address_offset)
-        if length < needed:
-            self.report(Diagnostic.COMMAND_FIELD, length)
-            raise CommandFailed(CommandStatus.TOO_SHORT, needed)
-
-    def _store(self, address: int, data: bytes) -> None:
-        """Write `data` to guest memory, which may lie in several maps."""
-        position = 0
-        for view in self._host.views(address, len(data), True):
-            view[:] = data[position : position + len(view)]
-            position += len(view)

@@ -46,6 +46,17 @@ class Counters:
     rx_drop_dma: int
     interrupts: int
     events_lost: int
+    tx_tls_encrypted_packets: int
+    tx_tls_encrypted_bytes: int
+    tx_tls_ooo: int
+    tx_tls_presync: int
+    tx_tls_drop_no_sync_data: int
+    tx_tls_drop_bad_handle: int
+    tx_tls_skip_no_sync_data: int
+    tx_tls_drop_bypass_req: int
+    tx_tls_ctx: int
+    tx_tls_del: int
+    tx_tls_paced: int
 
     def __init__(self) -> None:
         self.clear()

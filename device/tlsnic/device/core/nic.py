@@ -18,6 +18,7 @@ from tlsnic.device.core.counters import COUNTER_REGISTERS, Counters
 from tlsnic.device.core.diagnostics import Diagnostics, Entry
 from tlsnic.device.core.events import EventQueue
 from tlsnic.device.core.filters import Filters
+from tlsnic.device.core.flows import FlowCommands
 from tlsnic.device.core.host import Host, Port
 from tlsnic.device.core.interrupts import Interrupts
 from tlsnic.device.core.parts import Parts
@@ -25,8 +26,10 @@ from tlsnic.device.core.receive import ReceiveQueue, Receiver
 from tlsnic.device.core.regfile import RegisterFile
 from tlsnic.device.core.rings import Queue, bind_registers
 from tlsnic.device.core.steering import Steering
-from tlsnic.device.core.transmit import TransmitQueue, Transmitter
+from tlsnic.device.core.transmit import Transmitter
+from tlsnic.device.core.transmit_queue import TransmitQueue
 from tlsnic.device.packet.vnet import VnetHeader
+from tlsnic.device.tls.table import FlowTable
 
 BAR_REGISTERS: Final = 0
 BAR_DOORBELLS: Final = 2
@@ -37,8 +40,8 @@ MIN_MAX_FRAME: Final = 64
 _CAP_FRAME = registers.BAR0.by_name["CAP_FRAME"]
 _MAX_FRAME: Final = _CAP_FRAME.decode(_CAP_FRAME.reset)["FRAME_BYTES"]
 # A plain number, because ~ of a flag leaves out the bits that have no name.
-_RX_OFFLOADS: Final = int(
-    Offload.RX_CHECKSUM | Offload.VLAN_STRIP | Offload.RX_COALESCE | Offload.RX_TLS
+_SWITCHED_OFFLOADS: Final = int(
+    Offload.RX_CHECKSUM | Offload.VLAN_STRIP | Offload.RX_COALESCE | Offload.TX_TLS | Offload.RX_TLS
 )
 _NEED_CHECKSUM: Final = int(Offload.RX_COALESCE | Offload.RX_TLS)
 
@@ -86,7 +89,10 @@ class Nic:
         self.registers = RegisterFile(registers.BAR0, self.diagnostics)
         self._doorbell_file = RegisterFile(registers.BAR2, self.diagnostics)
         self.interrupts = Interrupts(host, self.registers, self.counters, self.diagnostics)
-        parts = Parts(host, self.registers, self.counters, self.interrupts, self.diagnostics)
+        self.flows = FlowTable()
+        parts = Parts(
+            host, self.registers, self.counters, self.interrupts, self.diagnostics, self.flows
+        )
         self.events = EventQueue(parts)
         self.admin = AdminQueue(parts)
         self.transmitter = Transmitter(parts, port)
@@ -95,6 +101,8 @@ class Nic:
             TransmitQueue(number, parts, self.transmitter)
             for number in range(registers.TX_QUEUE_COUNT)
         ]
+        flow_commands = FlowCommands(parts, self.transmitter, self.tx_queues)
+        self.admin.add_handlers(flow_commands.handlers)
         self.rx_queues = [ReceiveQueue(number, parts) for number in range(registers.RX_QUEUE_COUNT)]
         self.filters = Filters(self.registers)
         self.steering = Steering(self.registers, self.diagnostics)
@@ -151,8 +159,7 @@ class Nic:
         self._link_up = up
         self._apply_link()
         if not up:
-            self.transmitter.lose_link()
-            self._resume_transmit()
+            self._lose_link()
         self.events.publish(EventType.LINK_CHANGE, int(up), self.config.link_mbps)
         self._wake_transmit()
 
@@ -182,7 +189,9 @@ class Nic:
         for queue in self.queues:
             queue.disable()
         self._busy.clear()
+        self.admin.forget_pending()
         self.transmitter.abandon()
+        self.flows.clear()
         self.receiver.reset()
         self.counters.clear()
         self.diagnostics.clear()
@@ -201,6 +210,24 @@ class Nic:
         self._look_at_bus_master()
         self.interrupts.poll(now_ns)
         self.receiver.poll(now_ns)
+        self.transmitter.poll()
+        more = self._work()
+        self.admin.settle()
+        return more
+
+    def next_deadline_ns(self) -> int | None:
+        """When `poll` has something to do next; None: not before another input."""
+        deadlines = (
+            self.interrupts.next_deadline_ns(),
+            self.receiver.next_deadline_ns(),
+            self.transmitter.pacer.next_deadline_ns(),
+        )
+        return min((due for due in deadlines if due is not None), default=None)
+
+    # Inside -------------------------------------------------------------------------------------
+
+    def _work(self) -> bool:
+        """One turn of every queue that has work; True when there is more."""
         if not self._busy:
             return False
         if not self._bus_master:
@@ -214,13 +241,6 @@ class Nic:
             if queue.service(PACKETS_PER_TURN):
                 self._busy[queue] = None
         return bool(self._busy)
-
-    def next_deadline_ns(self) -> int | None:
-        """When `poll` has something to do next; None: not before another input."""
-        deadlines = (self.interrupts.next_deadline_ns(), self.receiver.next_deadline_ns())
-        return min((due for due in deadlines if due is not None), default=None)
-
-    # Inside -------------------------------------------------------------------------------------
 
     def _advance(self, now_ns: int) -> None:
         self.diagnostics.now_ns = now_ns
@@ -240,6 +260,13 @@ class Nic:
                         self._busy[queue] = None
         if not self._host.msix_enabled or self.interrupts.intx_line:
             self.interrupts.update_intx()
+
+    def _lose_link(self) -> None:
+        for _ in range(self.transmitter.lose_link()):
+            self.counters.tx_packets += 1
+            self.counters.tx_drop_link_down += 1
+            self.diagnostics.report(Diagnostic.TX_LINK_DOWN)
+        self._resume_transmit()
 
     def _resume_transmit(self) -> None:
         if self._host.bus_master:  # else when it is on again: what waits is in guest memory
@@ -351,7 +378,7 @@ class Nic:
 
     def _write_offloads(self, _index: int, old: int, new: int, _written: int) -> int:
         offered = self.registers.get("CAP_OFFLOADS")
-        if new & ~(offered & _RX_OFFLOADS):
+        if new & ~(offered & _SWITCHED_OFFLOADS):
             self.diagnostics.report(Diagnostic.VALUE_RANGE, registers.OFFLOAD_ENABLE)
             return old
         if new & _NEED_CHECKSUM and not new & Offload.RX_CHECKSUM:

@@ -1,4 +1,4 @@
-"""What all stages of the card share: host, registers, counters, interrupts, diagnostics, configuration."""
+"""What all stages of the card share: host, registers, counters, interrupts, diagnostics, flows."""
 
 from dataclasses import dataclass
 
@@ -7,6 +7,7 @@ from tlsnic.device.core.diagnostics import Diagnostics
 from tlsnic.device.core.host import Host
 from tlsnic.device.core.interrupts import Interrupts
 from tlsnic.device.core.regfile import RegisterFile
+from tlsnic.device.tls.table import FlowTable
 
 
 @dataclass(slots=True, frozen=True)
@@ -18,3 +19,4 @@ class Parts:
     counters: Counters
     interrupts: Interrupts
     diagnostics: Diagnostics
+    flows: FlowTable

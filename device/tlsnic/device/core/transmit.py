@@ -1,69 +1,74 @@
-"""Transmit: descriptors → packet → checksums and segmentation → wire → completion.
+"""Transmit: packet → TLS → checksums and segmentation → wire. One `Transmitter` for all queues.
 
-`TransmitQueue` fetches packets from its ring and writes completions; `Transmitter`, of which there is
-one for all queues, turns a packet into frames and hands them to the wire. When the wire is busy the
-rest of one packet waits in the `Transmitter`, and all queues wait behind it.
+When the wire is busy the rest of one packet waits in the `Transmitter`, and all queues wait behind it.
+Packets of rate-limited flows go through the `Pacer`, which waits for nobody but its own flows.
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from struct import Struct
-from typing import Final
+from typing import Final, Protocol
 
 from tlsnic.abi import registers
-from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState, TxFlags, TxStatus
-from tlsnic.abi.structures import TxCompletion, TxDescriptor
+from tlsnic.abi.enums import Diagnostic, TxStatus
+from tlsnic.device.core.descriptors import (
+    ANY_TLS,
+    IP_CHECKSUM,
+    L4_CHECKSUM,
+    SEGMENT,
+    TLS,
+    VLAN_INSERT,
+    Chain,
+    Descriptor,
+    Drop,
+    check_entries,
+    check_further,
+    split_chain,
+)
 from tlsnic.device.core.host import Buffer, DmaFault, Port
+from tlsnic.device.core.pacing import Pacer
 from tlsnic.device.core.parts import Parts
-from tlsnic.device.core.rings import MAX_CHAIN, Queue, QueueFault, queue_fault
+from tlsnic.device.core.transmit_tls import TlsTransmit
 from tlsnic.device.packet import vlan
 from tlsnic.device.packet.checksum import fill_ipv4, fill_l4, fill_super_frame
-from tlsnic.device.packet.headers import ETHERTYPE_QINQ, ETHERTYPE_VLAN, PROTOCOL_TCP, parse
+from tlsnic.device.packet.frames import MIN_FRAME_BYTES, PADDING, Frame, padded, split
+from tlsnic.device.packet.headers import (
+    ETHERTYPE_QINQ,
+    ETHERTYPE_VLAN,
+    PROTOCOL_TCP,
+    Headers,
+    parse,
+)
 from tlsnic.device.packet.segment import MAX_IP_BYTES, segment
 from tlsnic.device.packet.vnet import VnetHeader, segmentation_request
 
-MIN_FRAME_BYTES: Final = 60
-"""Shorter frames are padded with zeros, as IEEE 802.3 asks (without FCS)."""
 ETHERNET_BYTES: Final = 14
 VLAN_BYTES: Final = 4
 MAX_HEADER_BYTES: Final = 512
 _CAP_FRAME = registers.BAR0.by_name["CAP_FRAME"]
 MAX_SEGMENT_PAYLOAD: Final = _CAP_FRAME.decode(_CAP_FRAME.reset)["SEGMENT_PAYLOAD_BYTES"]
-
-# TxDescriptor.STRUCT skips the reserved word; here it is read, because it must be checked.
-_DESCRIPTOR: Final = Struct("<QIHHIHHQ")
-_DESCRIPTOR_BYTES: Final = TxDescriptor.SIZE
-_END: Final = int(TxFlags.END_OF_PACKET)
-_REPORT: Final = int(TxFlags.REPORT)
-_IP_CHECKSUM: Final = int(TxFlags.IP_CHECKSUM)
-_L4_CHECKSUM: Final = int(TxFlags.L4_CHECKSUM)
-_SEGMENT: Final = int(TxFlags.SEGMENT)
-_VLAN_INSERT: Final = int(TxFlags.VLAN_INSERT)
-_TLS: Final = int(TxFlags.TLS)
-_OFFLOADS: Final = _IP_CHECKSUM | _L4_CHECKSUM | _SEGMENT | _VLAN_INSERT
-_FOR_TLS: Final = int(TxFlags.PRESYNC | TxFlags.PREFIX | TxFlags.SUFFIX)
-_UNKNOWN: Final = 0xFFFF & ~sum(TxFlags)
-_PADDING: Final = bytes(MIN_FRAME_BYTES)
+_CHECKSUMS: Final = IP_CHECKSUM | L4_CHECKSUM
 _TPIDS: Final = tuple(tpid.to_bytes(2, "big") for tpid in (ETHERTYPE_VLAN, ETHERTYPE_QINQ))
-
-Descriptor = tuple[int, int, int, int, int, int, int, int]
-"""address, length, flags, vlan_tci, send_tag, mss, header_length, reserved."""
-Frame = tuple[Sequence[Buffer], VnetHeader | None, int, int]
-"""Parts, work left to the wire, frames on the wire, bytes on the wire."""
 
 
 def _nothing() -> None:
     """Nobody has to be told."""
 
 
-class Drop(Exception):
-    """A packet that is not sent: completion status, diagnostic, and what that is about."""
+class Held(Exception):
+    """The flow of the packet has as much waiting as it may: the packet stays in the ring."""
 
-    def __init__(self, status: TxStatus, code: Diagnostic, operand: int = 0) -> None:
-        super().__init__(code.name)
-        self.status = status
-        self.code = code
-        self.operand = operand
+
+class PacketSource(Protocol):
+    """What the `Transmitter` tells the queue that a packet came from."""
+
+    def sent(self) -> None:
+        """The packet is with the wire."""
+
+    def taken(self) -> None:
+        """The card has the packet and does not need its buffers any more; it is counted later."""
+
+    def drop(self, drop: Drop) -> None:
+        """The packet is not sent."""
 
 
 class Transmitter:
@@ -74,15 +79,17 @@ class Transmitter:
         self._regs = parts.regs
         self._counters = parts.counters
         self._port = port
+        self._tls = TlsTransmit(parts.host, parts.counters, parts.flows)
+        self.pacer = Pacer(parts.counters, self._release)
         self.now_ns = 0
         self.link_up = False
         self.enabled = False
         self.max_frame = 0
         self._waiting: deque[Frame] = deque()
-        self._waiting_for: TransmitQueue | None = None
+        self._waiting_for: PacketSource | None = None
         self._link_lost = False
         self.on_free: Callable[[], None] = _nothing
-        """Called when the waiting packet was forgotten: other queues wait behind it."""
+        """Called when what other packets waited for is gone."""
 
     @property
     def blocked(self) -> bool:
@@ -91,6 +98,7 @@ class Transmitter:
 
     def resume(self) -> None:
         """The wire may take frames again: send what waits, and complete its packet."""
+        self.pacer.wire_writable()
         while self._waiting and not self._link_lost:
             if not self._hand_over(*self._waiting[0]):
                 return
@@ -105,12 +113,23 @@ class Transmitter:
         else:
             queue.sent()
 
-    def lose_link(self) -> None:
-        """The link went down: the packet that waits is dropped with the next `resume`."""
-        self._link_lost = self.blocked
+    def poll(self) -> None:
+        """Send what rate limits held back until now."""
+        if self.pacer.release(self.now_ns):
+            self.on_free()
 
-    def abandon(self, queue: "TransmitQueue | None" = None) -> None:
+    def lose_link(self) -> int:
+        """The link went down: the packet that waits is dropped with the next `resume`.
+
+        What rate limits hold back is dropped at once: how many packets.
+        """
+        self._link_lost = self.blocked
+        return self.pacer.lose_link()
+
+    def abandon(self, queue: PacketSource | None = None) -> None:
         """Forget the waiting rest of a packet: of `queue`, or of any (reset)."""
+        if queue is None:
+            self.pacer.clear()
         if self._waiting and (queue is None or queue is self._waiting_for):
             self._waiting.clear()
             self._waiting_for = None
@@ -124,16 +143,85 @@ class Transmitter:
             for parts, vnet, frames, length in self._waiting
         )
 
-    def send(self, queue: "TransmitQueue", descriptors: list[Descriptor]) -> bool:
-        """Send the packet that `descriptors` describe; True when it is with the wire already.
-
-        False: `queue.sent()` will be called when it is.
+    def send(self, queue: PacketSource, descriptors: list[Descriptor]) -> None:
+        """Send the packet that `descriptors` describe, and tell `queue` when the wire has it.
 
         Raises:
             Drop: the packet must not or cannot be sent.
             DmaFault: its memory is not mapped.
+            Held: not now; nothing was done.
         """
-        flags, total = self._check(descriptors)
+        if descriptors[0][2] & ANY_TLS:
+            self._send_tls(queue, descriptors)
+            return
+        first = descriptors[0]
+        total = self._check(descriptors)
+        flags = first[2]
+        parts = self._gather(descriptors)
+        if flags & SEGMENT:
+            head, payload = split(parts, first[6])
+            head, headers, total = self._headers(head, total, first)
+            self._check_segments(headers, total, first[5])
+            self._send_frames(queue, self._segment(head, headers, payload, total, first[5]))
+            return
+        if total > self.max_frame:
+            self._check_tagged(parts, total, flags)
+        if flags & (_CHECKSUMS | VLAN_INSERT):
+            parts = self._offload(parts, first)
+            if flags & VLAN_INSERT:
+                total += VLAN_BYTES
+        if total < MIN_FRAME_BYTES:
+            parts.append(PADDING[total:])
+            total = MIN_FRAME_BYTES
+        self._send_frames(queue, [(parts, None, 1, total)])
+
+    def _send_tls(self, queue: PacketSource, descriptors: list[Descriptor]) -> None:
+        """The same for a packet with TLS, of which a fault in its memory stops nothing else."""
+        try:
+            self._encrypt_and_send(queue, split_chain(descriptors))
+        except DmaFault as fault:
+            code = Diagnostic.DMA_PERMISSION if fault.permission else Diagnostic.DMA_FAULT
+            raise Drop(TxStatus.TLS_DROPPED, code, fault.address) from None
+        except Drop as drop:
+            if drop.status is TxStatus.BAD_PACKET:
+                drop.status = TxStatus.TLS_DROPPED
+            raise
+
+    def _encrypt_and_send(self, queue: PacketSource, chain: Chain) -> None:
+        """Nothing of the payload goes on from here but what the TLS stage returned."""
+        first = chain.data[0]
+        _, _, flags, _, send_tag, mss, header_length, _ = first
+        flow = self._tls.flow_of(send_tag)
+        check_entries([*chain.prefix, *chain.suffix])
+        total = self._check(chain.data)
+        pace = flow.pace
+        if pace is not None and pace.full:
+            raise Held
+        parts = self._gather(chain.data)
+        if not flags & SEGMENT and total > self.max_frame:
+            self._check_tagged(parts, total, flags)
+        head, payload = split(parts, header_length)
+        head, headers, total = self._headers(head, total, first)
+        self._tls.check_tuple(flow, head, headers)
+        if flags & SEGMENT:
+            self._check_segments(headers, total, mss)
+        cipher_text = self._tls.encrypt(flow, chain, headers.tcp_seq, payload)
+        if flags & SEGMENT:
+            frames = self._segment(head, headers, [cipher_text], total, mss)
+        else:
+            fill_l4(head, headers, (cipher_text,))
+            if flags & IP_CHECKSUM and headers.ip_version == 4:
+                fill_ipv4(head, headers)
+            frames = [padded(([head, cipher_text], None, 1, total))]
+        if pace is None:
+            self._send_frames(queue, frames)
+        else:
+            self.pacer.hold(pace, frames, self.now_ns)
+            queue.taken()
+            self.poll()
+
+    def _gather(self, descriptors: list[Descriptor]) -> list[Buffer]:
+        """Views of the packet's buffers."""
         host = self._host
         parts: list[Buffer] = []
         for descriptor in descriptors:
@@ -142,31 +230,16 @@ class Transmitter:
                 parts += host.views(descriptor[0], descriptor[1], False)
             else:
                 parts.append(piece)
-        if flags & _SEGMENT:
-            frames = self._segment(parts, total, descriptors[0])
-            self._counters.tx_segmented += 1
-        else:
-            if total > self.max_frame:
-                self._check_tagged(parts, total, flags)
-            if flags & _OFFLOADS:
-                parts = self._offload(parts, total, descriptors[0])
-                if flags & _VLAN_INSERT:
-                    total += VLAN_BYTES
-            if total < MIN_FRAME_BYTES:
-                parts.append(_PADDING[total:])
-                total = MIN_FRAME_BYTES
-            if self._hand_over(parts, None, 1, total):
-                return True
-            frames = [(parts, None, 1, total)]
-            self._waiting.extend(frames)
-            self._waiting_for = queue
-            return False
+        return parts
+
+    def _send_frames(self, queue: PacketSource, frames: list[Frame]) -> None:
+        """Hand the frames of one packet over; what the wire does not take waits."""
         for number, frame in enumerate(frames):
             if not self._hand_over(*frame):
                 self._waiting.extend(frames[number:])
                 self._waiting_for = queue
-                return False
-        return True
+                return
+        queue.sent()
 
     def _hand_over(
         self, parts: Sequence[Buffer], vnet: VnetHeader | None, frames: int, length: int
@@ -179,24 +252,25 @@ class Transmitter:
         counters.tx_bytes += length
         return True
 
-    def _check(self, descriptors: list[Descriptor]) -> tuple[int, int]:
-        """Flags of the first data descriptor and bytes of the packet; refuses driver mistakes."""
-        total = 0
-        for _, length, flags, _, _, _, _, reserved in descriptors:
-            if reserved or flags & _UNKNOWN:
-                raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_RESERVED, flags)
-            if not length:
-                raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH)
-            total += length
+    def _release(self, frame: Frame) -> bool:
+        """Hand over a frame of a rate-limited flow: behind the packet that waits, if one does."""
+        return not self._waiting and self._hand_over(*frame)
+
+    def _check(self, descriptors: list[Descriptor]) -> int:
+        """Bytes of the packet; refuses what its data descriptors must not say."""
+        first = descriptors[0]
+        _, _, flags, _, send_tag, mss, header_length, _ = first
+        total = check_entries(descriptors)
         if len(descriptors) > 1:
-            self._check_further(descriptors)
-        _, _, flags, _, send_tag, mss, header_length, _ = descriptors[0]
-        if flags & (_TLS | _FOR_TLS):
-            # No cipher suite is offered yet: what asks to be encrypted must not leave.
-            raise Drop(TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE, send_tag)
-        if send_tag:
+            check_further(descriptors)
+        if flags & TLS:
+            if not flags & (L4_CHECKSUM | SEGMENT):
+                raise Drop(TxStatus.BAD_PACKET, Diagnostic.OFFLOAD_DEPENDENCY, flags)
+            if not ETHERNET_BYTES < header_length <= min(total, MAX_HEADER_BYTES):
+                raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_length)
+        elif send_tag:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS, flags)
-        if flags & _SEGMENT:
+        if flags & SEGMENT:
             if not mss:
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_SEGMENTATION)
             payload = total - header_length
@@ -205,68 +279,69 @@ class Transmitter:
             if payload > MAX_SEGMENT_PAYLOAD:
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, total)
         else:
-            if mss or header_length:
+            if mss or (header_length and not flags & TLS):
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS, flags)
             if not ETHERNET_BYTES <= total <= self.max_frame + VLAN_BYTES:
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, total)
         if not self.link_up:
             raise Drop(TxStatus.LINK_DOWN, Diagnostic.TX_LINK_DOWN)
-        return flags, total
-
-    @staticmethod
-    def _check_further(descriptors: list[Descriptor]) -> None:
-        """Refuse flags that only the first descriptor may have; those of TLS must stop the packet."""
-        for descriptor in descriptors[1:]:
-            flags = descriptor[2] & ~_END
-            if flags & (_TLS | _FOR_TLS):
-                raise Drop(TxStatus.TLS_DROPPED, Diagnostic.TLS_HANDLE, descriptor[4])
-            if flags:
-                raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_FLAGS, flags)
+        return total
 
     @staticmethod
     def _check_tagged(parts: list[Buffer], total: int, flags: int) -> None:
         """Refuse a frame longer than MAX_FRAME, unless what it has too many is a VLAN tag."""
-        head, _ = _split(parts, ETHERNET_BYTES)
-        if flags & _VLAN_INSERT or head[12:14] not in _TPIDS:
+        head, _ = split(parts, ETHERNET_BYTES)
+        if flags & VLAN_INSERT or head[12:14] not in _TPIDS:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, total)
 
-    def _offload(self, parts: list[Buffer], total: int, first: Descriptor) -> list[Buffer]:
+    def _offload(self, parts: list[Buffer], first: Descriptor) -> list[Buffer]:
         """Insert the VLAN tag and fill checksums in a copy of one frame."""
         flags, vlan_tci = first[2], first[3]
         frame = bytearray().join(parts)
-        if flags & (_IP_CHECKSUM | _L4_CHECKSUM):
+        if flags & _CHECKSUMS:
             headers = parse(frame)
-            if flags & _L4_CHECKSUM and not fill_l4(frame, headers):
+            if flags & L4_CHECKSUM and not fill_l4(frame, headers):
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_CHECKSUM, headers.protocol & 0xFF)
-            if flags & _IP_CHECKSUM and headers.ip_version == 4:
+            if flags & IP_CHECKSUM and headers.ip_version == 4:
                 fill_ipv4(frame, headers)
-            elif flags & _IP_CHECKSUM and headers.ip_version != 6:
+            elif flags & IP_CHECKSUM and headers.ip_version != 6:
                 raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_CHECKSUM, headers.ether_type)
-        if not flags & _VLAN_INSERT:
+        if not flags & VLAN_INSERT:
             return [frame]
         return list(vlan.insert(frame, vlan_tci))
 
-    def _segment(self, parts: list[Buffer], total: int, first: Descriptor) -> list[Frame]:
-        """Cut a TCP packet, or leave that to a wire that can."""
-        flags, vlan_tci, mss, header_length = first[2], first[3], first[5], first[6]
-        head, payload = _split(parts, header_length)
-        if flags & _VLAN_INSERT:
-            head = bytearray().join(vlan.insert(head, vlan_tci))
+    @staticmethod
+    def _headers(head: bytearray, total: int, first: Descriptor) -> tuple[bytearray, Headers, int]:
+        """VLAN tag inserted and TCP headers found: the head, where what lies, bytes of the packet."""
+        flags, header_length = first[2], first[6]
+        if flags & VLAN_INSERT:
+            head = bytearray().join(vlan.insert(head, first[3]))
             header_length += VLAN_BYTES
             total += VLAN_BYTES
-        headers = parse(head, total, ignore_ip_length=True)
-        fault, _, _, l3, _, header_end, _, _, protocol, fragment, _, _, _, _ = headers
-        if protocol != PROTOCOL_TCP or fragment:
-            raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_SEGMENTATION, protocol & 0xFF)
-        if fault or header_end != header_length:
+        headers = parse(head, total, ignore_ip_length=bool(flags & SEGMENT))
+        if headers.protocol != PROTOCOL_TCP or headers.fragment:
+            code = Diagnostic.TX_SEGMENTATION if flags & SEGMENT else Diagnostic.TX_CHECKSUM
+            raise Drop(TxStatus.BAD_PACKET, code, headers.protocol & 0xFF)
+        if headers.fault or headers.payload != header_length or headers.end != total:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_HEADER, header_length)
+        return head, headers, total
+
+    def _check_segments(self, headers: Headers, total: int, mss: int) -> None:
+        """Refuse segments longer than MAX_FRAME."""
+        header_length = headers.payload
         payload_bytes = total - header_length
         largest = mss if mss < payload_bytes else payload_bytes
-        if header_length - min(l3 - ETHERNET_BYTES, VLAN_BYTES) + largest > self.max_frame:
+        if header_length - min(headers.l3 - ETHERNET_BYTES, VLAN_BYTES) + largest > self.max_frame:
             raise Drop(TxStatus.BAD_PACKET, Diagnostic.TX_LENGTH, header_length + mss)
-        count = -(-payload_bytes // mss)
+
+    def _segment(
+        self, head: bytearray, headers: Headers, payload: list[Buffer], total: int, mss: int
+    ) -> list[Frame]:
+        """Cut a TCP packet, or leave that to a wire that can."""
+        header_length = headers.payload
+        count = -(-(total - header_length) // mss)
         on_wire = total + (count - 1) * header_length
-        if count > 1 and self._port.takes_super_frames and total - l3 <= MAX_IP_BYTES:
+        if count > 1 and self._port.takes_super_frames and total - headers.l3 <= MAX_IP_BYTES:
             fill_super_frame(head, headers, total)
             return [([head, *payload], segmentation_request(headers, mss), count, on_wire)]
         data = payload[0] if len(payload) == 1 else b"".join(payload)
@@ -276,135 +351,5 @@ class Transmitter:
         last = on_wire - (count - 1) * full
         frames[-1] = (cut[-1], None, 1, last)
         if full < MIN_FRAME_BYTES or last < MIN_FRAME_BYTES:
-            frames = [_padded(frame) for frame in frames]
+            frames = [padded(frame) for frame in frames]
         return frames
-
-
-class TransmitQueue(Queue):
-    """One transmit ring with its completion ring."""
-
-    def __init__(self, number: int, parts: Parts, transmitter: Transmitter) -> None:
-        super().__init__(
-            QueueKind.TRANSMIT,
-            number,
-            "TX_QUEUE",
-            parts,
-            entry_bytes=TxDescriptor.SIZE,
-            completion_bytes=TxCompletion.SIZE,
-        )
-        self._transmitter = transmitter
-        self._reporting = False
-
-    def disable(self) -> None:
-        self._transmitter.abandon(self)
-        super().disable()
-
-    def on_fault(self) -> None:
-        self._transmitter.abandon(self)
-
-    def service(self, budget: int) -> bool:
-        """Send up to `budget` packets; True when there are more that can be sent now."""
-        ring = self.ring
-        transmitter = self._transmitter
-        while ring.head != ring.tail and self.state is QueueState.RUNNING:
-            if transmitter.blocked or not self.room():
-                return False
-            if not budget:
-                return True
-            budget -= 1
-            try:
-                descriptors = self._fetch()
-            except QueueFault as fault:
-                self.fault(fault)
-                return False
-            if descriptors is None:
-                return False
-            self._reporting = bool(descriptors[0][2] & _REPORT)
-            try:
-                done = transmitter.send(self, descriptors)
-            except Drop as drop:
-                self.drop(drop)
-            except DmaFault as fault:
-                self._fail(fault)
-            else:
-                if done:
-                    self.sent()
-        return False
-
-    def _fetch(self) -> list[Descriptor] | None:
-        """The descriptors of the next packet, or None while its end is not in the ring yet."""
-        ring = self.ring
-        view, offset = ring.locate(ring.head)
-        descriptor: Descriptor = _DESCRIPTOR.unpack_from(view, offset)
-        index = (ring.head + 1) & ring.mask
-        if descriptor[2] & _END:
-            ring.head = index
-            return [descriptor]
-        descriptors = [descriptor]
-        while True:
-            if len(descriptors) >= MAX_CHAIN or len(descriptors) >= ring.mask:
-                raise QueueFault(Diagnostic.TX_CHAIN, len(descriptors))
-            if index == ring.tail:
-                return None
-            view, offset = ring.locate(index)
-            descriptor = _DESCRIPTOR.unpack_from(view, offset)
-            descriptors.append(descriptor)
-            index = (index + 1) & ring.mask
-            if descriptor[2] & _END:
-                ring.head = index
-                return descriptors
-
-    def sent(self) -> None:
-        """The packet that was fetched last is with the wire."""
-        counters = self._counters
-        counters.tx_packets += 1
-        counters.tx_sent_packets += 1
-        if self._reporting:
-            self.complete(0, self.ring.head)
-
-    def drop(self, drop: Drop) -> None:
-        """The packet that was fetched last is not sent."""
-        counters = self._counters
-        counters.tx_packets += 1
-        if drop.status is TxStatus.LINK_DOWN:
-            counters.tx_drop_link_down += 1
-        elif drop.status is TxStatus.TLS_DROPPED:
-            counters.tx_drop_tls += 1
-        else:
-            counters.tx_drop_bad_packet += 1
-        self.report(drop.code, drop.operand)
-        self.complete(drop.code << 32, self.ring.head | drop.status << 32)
-
-    def _fail(self, fault: DmaFault) -> None:
-        counters = self._counters
-        counters.tx_packets += 1
-        counters.tx_drop_dma += 1
-        reason = queue_fault(fault)
-        if self.complete(reason.code << 32, self.ring.head | TxStatus.DMA_FAULT << 32):
-            self.fault(reason)
-
-
-def _split(parts: list[Buffer], length: int) -> tuple[bytearray, list[Buffer]]:
-    """A copy of the first `length` bytes of the packet, and views of the rest."""
-    first = parts[0]
-    if len(first) > length:
-        return bytearray(first[:length]), [first[length:], *parts[1:]]
-    head = bytearray()
-    rest: list[Buffer] = []
-    for part in parts:
-        missing = length - len(head)
-        if not missing:
-            rest.append(part)
-            continue
-        head += part[:missing]
-        if missing < len(part):
-            rest.append(part[missing:])
-    return head, rest
-
-
-def _padded(frame: Frame) -> Frame:
-    """The same frame, of at least MIN_FRAME_BYTES."""
-    parts, vnet, frames, length = frame
-    if length >= MIN_FRAME_BYTES:
-        return frame
-    return [*parts, _PADDING[length:]], vnet, frames, MIN_FRAME_BYTES
