@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from tlsnic.abi import registers as reg
 from tlsnic.driver.bus.base import Bus
@@ -21,12 +22,14 @@ class Access:
     gives all ones). Writes are posted and never raise it.
     """
 
-    __slots__ = ("bus", "doorbells", "regs")
+    __slots__ = ("bus", "doorbells", "on_gone", "regs")
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus
         self.regs = bus.bar(0)
         self.doorbells = bus.bar(2)
+        self.on_gone: Callable[[], None] | None = None
+        """Called each time the device is found gone."""
 
     def read32(self, offset: int) -> int:
         """Read a 32-bit register of BAR 0."""
@@ -65,6 +68,8 @@ class Access:
     def check_present(self) -> None:
         """Raise DeviceGoneError when the device no longer answers."""
         if self.gone:
+            if self.on_gone is not None:
+                self.on_gone()
             raise DeviceGoneError(self.bus.spec)
 
 

@@ -1,6 +1,12 @@
-"""The admin queue: commands with deadlines, several on their way at a time, told apart by id."""
+"""The admin queue: commands with deadlines, several on their way at a time, told apart by id.
+
+The card takes commands off the ring in order, but may answer later ones first. The ring never
+overflows when commands without a response are at most as many as it holds.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from tlsnic.abi.enums import CommandStatus, QueueKind
 from tlsnic.abi.structures import (
@@ -35,19 +41,24 @@ AnyCommand = (
     | TlsResyncHintCommand
 )
 BlockCommand = StatisticsCommand | TlsFlowCreateCommand | TlsFlowQueryCommand | TlsFlowRekeyCommand
+_PROGRESS_S = 0.01
 _ID_SLICE = slice(Command.OFFSET_COMMAND_ID, Command.OFFSET_COMMAND_ID + 4)
 
 
 class PendingCommand:
-    """A command on its way. `response` is None until it is answered."""
+    """A command on its way. `response` is None until it is answered.
 
-    __slots__ = ("abandoned", "block", "command_id", "response")
+    `when_late` is called with a response that comes after the deadline.
+    """
+
+    __slots__ = ("abandoned", "block", "command_id", "response", "when_late")
 
     def __init__(self, command_id: int, block: DmaBuffer | None) -> None:
         self.command_id = command_id
         self.block = block
         self.response: Response | None = None
         self.abandoned = False
+        self.when_late: Callable[[Response], None] | None = None
 
 
 class AdminQueue(Queue):
@@ -141,12 +152,13 @@ class AdminQueue(Queue):
     def reap(self) -> int:
         """Take all responses that are there; how many."""
         taken = 0
+        late: list[PendingCommand] = []
         ring = self.completions
         while ring.ready():
             response = Response.unpack_from(ring.memory.view, ring.consumer * Response.SIZE)
             ring.advance()
             taken += 1
-            self._done += 1  # commands are answered in ring order, one response each
+            self._done += 1  # one response each
             pending = self._pending.pop(response.command_id, None)
             if pending is None:
                 self.unknown_responses += 1
@@ -154,30 +166,48 @@ class AdminQueue(Queue):
             pending.response = response._replace(flags=0)
             if pending.abandoned:
                 self.late_responses += 1
+                late.append(pending)
                 if pending.block is not None:
                     pending.block.free()
         if ring.unreturned >= self._return_at:
             self.return_completions()
+        for pending in late:
+            if pending.when_late is not None and pending.response is not None:
+                pending.when_late(pending.response)
         return taken
 
-    def result(self, pending: PendingCommand, timeout_s: float | None = None) -> Response:
-        """Wait for the response.
+    def result(
+        self,
+        pending: PendingCommand,
+        timeout_s: float | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> Response:
+        """Wait for the response. `progress` is called every 10 ms meanwhile: it does what the card
+        may be waiting for.
+
+        A command without a memory block can be waited for again after a timeout.
 
         Raises CommandError when its status is not OK, CommandTimeoutError, QueueError,
         DeviceResetError, DeviceGoneError.
         """
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         deadline = Deadline(limit_s)
+        if pending.block is None:
+            pending.abandoned = False
         self.reap()
         while pending.response is None:
             if self._pending.get(pending.command_id) is not pending:
                 raise DeviceResetError("the admin queue was reset before the command was answered")
             try:
-                answered = self.wait(deadline.left_s)
+                if progress is not None:
+                    progress()
+                    answered = self.wait(min(deadline.left_s, _PROGRESS_S))
+                else:
+                    answered = self.wait(deadline.left_s)
             except BaseException:
                 pending.abandoned = True
                 raise
-            if not answered:
+            if not answered and deadline.left_s <= 0:
                 pending.abandoned = True
                 raise CommandTimeoutError(f"no response to a command within {limit_s:g} s")
             self.reap()
@@ -201,17 +231,52 @@ class AdminQueue(Queue):
         """Execute a command with a memory block; its response, and the block afterwards.
 
         `address` and `length` of the command are filled in. The block begins with `content` and
-        has `length` bytes (default: as many as `content`). It is wiped before its memory is used
-        for anything else: it may hold keys. Raises like `execute`.
+        has `length` bytes (default: as many as `content`). Raises like `execute`.
         """
         size = len(content) if length is None else length
+        after = bytearray()
+        response = self._execute_block(command, content, size, timeout_s, None, after)
+        return response, bytes(after)
+
+    def execute_secret(
+        self,
+        command: BlockCommand,
+        content: bytearray,
+        *,
+        timeout_s: float | None = None,
+        when_late: Callable[[Response], None] | None = None,
+    ) -> Response:
+        """Execute a command with a memory block that holds keys; its response.
+
+        `content` is overwritten, whatever happens, and no copy of it stays but the block's, which
+        is wiped when the response comes or the queue stops. when_late: called with a response that
+        comes after the deadline. Raises like `execute`.
+        """
+        try:
+            return self._execute_block(command, content, len(content), timeout_s, when_late, None)
+        finally:
+            content[:] = bytes(len(content))
+
+    def _execute_block(
+        self,
+        command: BlockCommand,
+        content: bytes | bytearray,
+        size: int,
+        timeout_s: float | None,
+        when_late: Callable[[Response], None] | None,
+        after: bytearray | None,
+    ) -> Response:
+        """`after` gets the block's content when the command is done."""
         block = self._access.dma_alloc(size, 64)
         pending: PendingCommand | None = None
         try:
             block.view[: len(content)] = content
             pending = self.submit(command._replace(address=block.iova, length=size), block)
+            pending.when_late = when_late
             response = self.result(pending, timeout_s)
-            return response, bytes(block.view)
+            if after is not None:
+                after += block.view
+            return response
         finally:
             if pending is None or not pending.abandoned:
                 block.free()  # which wipes it

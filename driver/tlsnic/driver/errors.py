@@ -66,6 +66,26 @@ class CommandError(DriverError):
         super().__init__(f"command {what}: {why}, detail {detail:#x}")
 
 
+class SendTagRefused(DriverError):
+    """The card does not take a TLS flow, a rekey or a rate: the connection goes on in software.
+
+    Attributes: `status` (CommandStatus), `reason` (text).
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(f"{name_of(CommandStatus, status)}: {reason}")
+
+
+class SendTagDeadError(DriverError):
+    """The send tag is gone: freed, or lost with a reset or with the card. Nothing was sent."""
+
+
+class ResyncPendingError(DriverError):
+    """The expected TCP sequence number of a send tag means nothing until the flow is in step."""
+
+
 def name_of(enum: type[Diagnostic | CommandOpcode | CommandStatus], value: int) -> str:
     """Name of `value` in `enum`, or the number when a newer device uses one we do not know."""
     try:

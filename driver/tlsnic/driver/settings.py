@@ -15,6 +15,7 @@ from tlsnic.driver.access import Access
 RSS_KEY_BYTES = 4 * reg.RSS_KEY_COUNT
 RSS_TABLE_ENTRIES = 4 * reg.RSS_TABLE_COUNT
 _VLANS = 64 * reg.VLAN_FILTER_COUNT
+_TX_TLS = int(Offload.TX_TLS)
 _COUNTER_SECTION = "Counters"
 
 
@@ -98,6 +99,7 @@ class Settings:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self._tx_checksum = True
         self._written: dict[int, tuple[int, int]] = {}  # offset: value, width in bytes
 
     def _set32(self, offset: int, value: int) -> None:
@@ -157,11 +159,52 @@ class Settings:
 
     @property
     def offloads(self) -> Offload:
-        """Receive offloads that are on. Setting a bit the card lacks is a ValueError."""
-        return Offload(self.access.read32(reg.OFFLOAD_ENABLE))
+        """Receive offloads that are on (OFFLOAD_ENABLE but for TX_TLS, see `tx_tls`).
+
+        Setting replaces all. Raises ValueError for a bit that the card lacks, and for RX_TLS
+        without RX_CHECKSUM.
+        """
+        return Offload(self.access.read32(reg.OFFLOAD_ENABLE) & ~_TX_TLS)
 
     @offloads.setter
     def offloads(self, offloads: int) -> None:
+        if offloads & _TX_TLS:
+            raise ValueError("TX_TLS is no receive offload: set tx_tls")
+        if offloads & Offload.RX_TLS and not offloads & Offload.RX_CHECKSUM:
+            raise ValueError("RX_TLS needs RX_CHECKSUM")
+        self._set_offloads(offloads | self.access.read32(reg.OFFLOAD_ENABLE) & _TX_TLS)
+
+    @property
+    def tx_checksum(self) -> bool:
+        """Whether transmit checksums are left to the card. They are asked for packet by packet,
+        so this is a switch of the driver, and starts as on.
+
+        Switching it off switches `tx_tls` off, as Linux's netdev_fix_features() does.
+        """
+        return self._tx_checksum
+
+    @tx_checksum.setter
+    def tx_checksum(self, on: bool) -> None:
+        self._tx_checksum = on
+        if not on and self.tx_tls:
+            self.tx_tls = False
+
+    @property
+    def tx_tls(self) -> bool:
+        """Whether TLS flows can be made (OFFLOAD_ENABLE.TX_TLS); those that exist go on.
+
+        Raises ValueError when the card lacks it, or `tx_checksum` is off.
+        """
+        return bool(self.access.read32(reg.OFFLOAD_ENABLE) & _TX_TLS)
+
+    @tx_tls.setter
+    def tx_tls(self, on: bool) -> None:
+        if on and not self._tx_checksum:
+            raise ValueError("TX_TLS needs transmit checksums: tx_checksum is off")
+        others = self.access.read32(reg.OFFLOAD_ENABLE) & ~_TX_TLS
+        self._set_offloads(others | (_TX_TLS if on else 0))
+
+    def _set_offloads(self, offloads: int) -> None:
         missing = offloads & ~self.access.read32(reg.CAP_OFFLOADS)
         if missing:
             raise ValueError(f"the card does not offer {Offload(missing)!r}")

@@ -1,8 +1,9 @@
 """Transmit queues: posting packets, copied or in place, and accounting their completions.
 
-Three ways in, from comfortable to raw: `send` copies a frame and asks for offloads by name;
-`reserve` and `commit` let the caller build it in DMA memory; `post` and `send_descriptors` take
-addresses. All put descriptors on the ring; one doorbell follows, at once or at the end of a batch.
+Ways in, from comfortable to raw: `send` copies a frame and asks for offloads by name; `reserve`
+and `commit` let the caller build it in DMA memory; `send_chain` makes a packet of several parts,
+copied or in place; `post` and `send_descriptors` take addresses. All put descriptors on the ring;
+one doorbell follows, at once or at the end of a batch.
 
 Positions count descriptors since the queue was enabled and never wrap; the ring index is the
 position modulo the size. A *ticket* is the position after a packet: the packet is done when
@@ -12,15 +13,16 @@ position modulo the size. A *ticket* is the position after a packet: the packet 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
+from typing import NamedTuple
 
 from tlsnic.abi.enums import QueueKind, TxFlags
 from tlsnic.abi.structures import TxCompletion, TxDescriptor
 from tlsnic.driver.access import Access, Deadline
 from tlsnic.driver.bus.dma import DmaBuffer
 from tlsnic.driver.errors import DeadlineError, ProtocolError, RingFullError
-from tlsnic.driver.headers import tcp_header_end
+from tlsnic.driver.headers import ReadableBuffer, tcp_header_end
 from tlsnic.driver.queue import Queue
 from tlsnic.driver.waiting import Waiter
 
@@ -32,12 +34,22 @@ _L4_CHECKSUM = int(TxFlags.L4_CHECKSUM)
 _SEGMENT = int(TxFlags.SEGMENT)
 _VLAN_INSERT = int(TxFlags.VLAN_INSERT)
 _TLS = int(TxFlags.TLS)
+_PRESYNC = int(TxFlags.PRESYNC)
+_NO_DATA = int(TxFlags.PRESYNC | TxFlags.PREFIX | TxFlags.SUFFIX)
 _FLAGS_INDEX = TxDescriptor.OFFSET_FLAGS // 2
 _SHORTS_SHIFT = 4  # 16 numbers of 16 bits in a descriptor
 _BYTES_SHIFT = 5
 
 _BOUNCE_ALIGN = 64
 _DROPS_KEPT = 1024
+
+
+class DmaRange(NamedTuple):
+    """Bytes in DMA memory that are sent from where they are; they stay until the packet is done."""
+
+    address: int
+    """IOVA."""
+    length: int
 
 
 class _Batch:
@@ -103,6 +115,8 @@ class TxQueue(Queue):
         self.bounce_bytes = bounce_bytes
         self.drops: deque[TxCompletion] = deque(maxlen=_DROPS_KEPT)
         self.drop_count = 0
+        self.on_drop: Callable[[TxCompletion], None] | None = None
+        """Called with the completion of every dropped packet."""
         self._bounce: DmaBuffer | None = None
         self._view = self.ring.view
         self._shorts = self.ring.view.cast("H")
@@ -308,6 +322,98 @@ class TxQueue(Queue):
             self.flush()
         return ticket
 
+    def send_chain(
+        self,
+        parts: Sequence[tuple[ReadableBuffer | DmaRange, int]],
+        *,
+        flags: int = 0,
+        vlan_tci: int = 0,
+        send_tag: int = 0,
+        mss: int = 0,
+        header_length: int = 0,
+        report: bool | None = None,
+    ) -> int:
+        """Post a packet of several parts, one after the other; its ticket.
+
+        parts: what, and which part of the packet it is: 0 for frame data, or TxFlags.PRESYNC,
+        PREFIX or SUFFIX. Buffers are copied, a DmaRange is used in place; empty parts are left
+        out, and copies of one kind that follow each other share a descriptor. The other arguments
+        are those of `post`, for the first descriptor with frame data. report: as in `send`.
+
+        Raises RingFullError, and ValueError for what never has room; nothing is posted then.
+        """
+        copies, descriptors = self._layout_chain(parts)
+        count = len(descriptors)
+        if not 0 < count <= self._mask:
+            raise ValueError(f"a packet of {count} descriptors; the ring holds {self._mask}")
+        self._make_room(count)
+        start = self._bounce_head
+        iova = 0
+        size = sum(map(len, copies))
+        if size:
+            room = self.reserve(size)
+            assert self._reserved is not None
+            assert self._bounce is not None
+            start, offset = self._reserved
+            self._reserved = None
+            iova = self._bounce.iova + offset
+            room[:] = b"".join(copies)
+        first = self.posted
+        while descriptors[first - self.posted][2] & _NO_DATA:
+            first += 1
+            if first - self.posted == count:
+                raise ValueError("a packet without frame data")
+        if report or (report is None and first - self._reported >= self.report_every):
+            flags |= _REPORT
+        if flags & _REPORT or report is False:
+            self._reported = first
+        position = self.posted
+        for is_copied, where, kind, length in descriptors:
+            index = position & self._mask
+            address = iova + where if is_copied else where
+            values = (flags, vlan_tci, send_tag, mss, header_length)
+            if position != first:
+                values = (kind, 0, 0, 0, 0)
+            position += 1
+            if position - self.posted == count:
+                values = (values[0] | _END_OF_PACKET, *values[1:])
+                if size:
+                    used = -(-size // _BOUNCE_ALIGN) * _BOUNCE_ALIGN
+                    self._bounce_head = start + used
+            self._pack(self._view, index << _BYTES_SHIFT, address, length, *values)
+            self._bounce_ends[index] = self._bounce_head
+        self._last_first = -1 if report is False else first & self._mask
+        self.posted = position
+        if not self.batch_depth:
+            self.flush()
+        return position
+
+    @staticmethod
+    def _layout_chain(
+        parts: Sequence[tuple[ReadableBuffer | DmaRange, int]],
+    ) -> tuple[list[ReadableBuffer], list[tuple[bool, int, int, int]]]:
+        """What is copied, and for each descriptor: is it copied, offset in the copy or address,
+        kind, length."""
+        copies: list[ReadableBuffer] = []
+        descriptors: list[tuple[bool, int, int, int]] = []
+        at = 0
+        for what, kind in parts:
+            if isinstance(what, DmaRange):
+                if what.length:
+                    descriptors.append((False, what.address, kind, what.length))
+                continue
+            length = len(what)
+            if not length:
+                continue
+            copies.append(what)
+            last = descriptors[-1] if descriptors else None
+            if last is not None and last[0] and last[2] == kind != _PRESYNC:
+                descriptors[-1] = (True, last[1], kind, last[3] + length)
+            else:
+                descriptors.append((True, at, kind, length))
+            at += length
+        return copies, descriptors
+
     def batch(self) -> _Batch:
         """`with queue.batch():` what is sent inside gets one doorbell, at the end."""
         return self._batch
@@ -390,7 +496,10 @@ class TxQueue(Queue):
 
     def _dropped(self, index: int) -> None:
         self.drop_count += 1
-        self.drops.append(self._entry(index))
+        entry = self._entry(index)
+        self.drops.append(entry)
+        if self.on_drop is not None:
+            self.on_drop(entry)
 
     # Waiting
 

@@ -1,0 +1,51 @@
+"""Counters of TLS transmit, by the names of Linux's Documentation/networking/tls-offload.rst."""
+
+from __future__ import annotations
+
+
+class TlsCounters:
+    """What happened to the packets of one send tag, or of all. Packets are those that were handed
+    to the driver: one for a segmented send."""
+
+    __slots__ = (
+        "tx_tls_ctx",
+        "tx_tls_del",
+        "tx_tls_drop_bypass_req",
+        "tx_tls_drop_no_sync_data",
+        "tx_tls_encrypted_bytes",
+        "tx_tls_encrypted_packets",
+        "tx_tls_ooo",
+        "tx_tls_skip_no_sync_data",
+    )
+
+    def __init__(self) -> None:
+        self.tx_tls_encrypted_packets = 0
+        """Packets given to the card for encryption."""
+        self.tx_tls_encrypted_bytes = 0
+        """TCP payload bytes of these."""
+        self.tx_tls_ctx = 0
+        """Flow contexts made in the card."""
+        self.tx_tls_del = 0
+        """Flow contexts that are gone again: destroyed, or lost with a reset or the card."""
+        self.tx_tls_ooo = 0
+        """Packets with payload that did not start at the expected TCP sequence number, or came
+        while there was none; whatever became of them."""
+        self.tx_tls_skip_no_sync_data = 0
+        """Of these, from before the start of offload: sent as they are."""
+        self.tx_tls_drop_no_sync_data = 0
+        """Of these, dropped because their record is not known any more."""
+        self.tx_tls_drop_bypass_req = 0
+        """Of these, dropped because they lie on both sides of the start of offload."""
+
+    def add(self, other: TlsCounters) -> None:
+        """Add the counts of `other`."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self) -> dict[str, int]:
+        """By name."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}={value}" for name, value in self.as_dict().items() if value)
+        return f"<TlsCounters {counts}>"

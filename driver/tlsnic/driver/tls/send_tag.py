@@ -1,0 +1,716 @@
+"""Send tags: the driver's side of a TLS flow in the card, in the terms of FreeBSD's if_snd_tag.
+
+Theory of operation. The card encrypts a flow's packets in TCP order, and its driver knows the next
+in-order TCP sequence number. Every packet is one of these:
+
+* next in order: posted as it is, with the flow's handle;
+* older (a retransmit): posted behind a presync block that says in which record it starts. The
+  record comes from the map of records that are not acknowledged; the in-order state stays;
+* newer (bytes were lost inside the host): encrypted here, and from then on a *resync is pending*:
+  nobody knows where card and stream meet again, and the expected number is not looked at. It ends
+  with the first new packet that starts with a record, whose presync block moves the card's state
+  to its end, or when the stack names such a place with `resync()`;
+* from before the start of offload: sent as it is; across the start: dropped;
+* of a record that is acknowledged and forgotten: dropped.
+
+These are the cases of Linux's tls-offload.rst and of mlx5's ktls_tx.c; the software fallback while
+a resync is pending is that of nfp's nfp_net_tls_tx().
+
+A TLS 1.0 flow cannot be resumed at a later record, because the card lacks the ciphertext block
+before it: once out of step it stays in software.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from tlsnic.abi.enums import (
+    CipherSuite,
+    CommandStatus,
+    Diagnostic,
+    Offload,
+    PresyncFlags,
+    TlsDirection,
+    TlsFeature,
+    TlsFlowFlags,
+    TxFlags,
+)
+from tlsnic.abi.structures import (
+    Response,
+    TlsFlow,
+    TlsFlowCreateCommand,
+    TlsFlowDestroyCommand,
+    TlsFlowQueryCommand,
+    TlsFlowRateCommand,
+    TlsFlowRekeyCommand,
+    TlsFlowState,
+    TlsPresync,
+    TxCompletion,
+)
+from tlsnic.abi.suites import BLOCK_BYTES, RecordKind
+from tlsnic.driver.admin import PendingCommand
+from tlsnic.driver.bus.errors import BusError
+from tlsnic.driver.errors import (
+    CommandError,
+    DeviceGoneError,
+    DeviceResetError,
+    ResyncPendingError,
+    RingFullError,
+    SendTagDeadError,
+    SendTagRefused,
+)
+from tlsnic.driver.tls.counters import TlsCounters
+from tlsnic.driver.tls.records import START_MARKER, Entry, RecordMap
+from tlsnic.driver.tls.session import FlowAddress, ReadableBuffer, TlsSession
+from tlsnic.driver.tx import DmaRange, TxQueue
+
+if TYPE_CHECKING:
+    from tlsnic.driver.nic import Nic
+    from tlsnic.driver.tls.software import SoftwareTls
+
+_SEQUENCE_MASK = 0xFFFF_FFFF
+_BEHIND = 1 << 31
+# Plain numbers, as in tx.py.
+_TLS = int(TxFlags.TLS)
+_CHECKSUMS = int(TxFlags.IP_CHECKSUM | TxFlags.L4_CHECKSUM)
+_SEGMENT = int(TxFlags.SEGMENT)
+_VLAN_INSERT = int(TxFlags.VLAN_INSERT)
+_PRESYNC = int(TxFlags.PRESYNC)
+_PREFIX = int(TxFlags.PREFIX)
+_SUFFIX = int(TxFlags.SUFFIX)
+_PRESYNC_UPDATE = int(PresyncFlags.UPDATE_STATE)
+_PRESYNC_PREFIX = int(PresyncFlags.PREFIX)
+
+_KEYS_IN_CARD = 2  # of the newest epoch and the one before
+_CHAINED_RECORDS = 256  # TLS 1.0: as many records before the newest can be sent again
+_NOWHERE = -1  # no TCP sequence number equals it
+
+Payload = ReadableBuffer | DmaRange
+Fallback = Literal["presync", "software"]
+
+
+class OutcomeKind(Enum):
+    """What became of a packet."""
+
+    IN_ORDER = "encrypted by the card, in order"
+    PRESYNC = "encrypted by the card, with a presync block"
+    SOFTWARE = "encrypted here"
+    PLAIN = "sent as it is: no payload, or from before the start of offload"
+    DROPPED_BYPASS_REQ = "dropped: on both sides of the start of offload"
+    DROPPED_NO_SYNC_DATA = "dropped: its record is not known any more"
+
+
+class Outcome(NamedTuple):
+    """What `transmit` did."""
+
+    kind: OutcomeKind
+    ticket: int | None
+    """Of the transmit queue; None for a packet that was dropped."""
+
+
+_IN_ORDER, _PLAIN = OutcomeKind.IN_ORDER, OutcomeKind.PLAIN
+_DROPPED_STRADDLING = Outcome(OutcomeKind.DROPPED_BYPASS_REQ, None)
+_DROPPED_UNKNOWN = Outcome(OutcomeKind.DROPPED_NO_SYNC_DATA, None)
+
+
+class SendTag:
+    """One TLS flow that the card encrypts. Made by `Nic.snd_tag_alloc`.
+
+    Attributes: `handle`; `session` (the newest one); `address`; `records`, to which every record
+    is added before it is sent; `counters`; `rate_bytes_per_s` (0: no limit); `fallback`, how
+    retransmits are encrypted: by the card ("presync") or here ("software").
+    """
+
+    def __init__(
+        self,
+        nic: Nic,
+        session: TlsSession,
+        address: FlowAddress,
+        tcp_sequence: int,
+        record_number: int,
+        rate_bytes_per_s: int,
+        handle: int,
+    ) -> None:
+        """Use `Nic.snd_tag_alloc`."""
+        self.nic = nic
+        self.handle = handle
+        self.session = session
+        self.address = address
+        self.records = RecordMap(tcp_sequence)
+        self.counters = TlsCounters()
+        self.counters.tx_tls_ctx = 1
+        self.rate_bytes_per_s = rate_bytes_per_s
+        features = nic.capabilities.tls_features
+        self._can_presync = bool(features & TlsFeature.TX_PRESYNC)
+        self.fallback: Fallback = "presync" if self._can_presync else "software"
+        self._dead: str | None = None
+        self._destroy: PendingCommand | None = None
+        self._first_number = record_number
+        self._sessions = {0: session}
+        self._epoch = 0
+        self._software: SoftwareTls | None = None
+        self._is_cbc = session.layout.kind is RecordKind.CBC
+        self._is_chained = session.suite is CipherSuite.TLS10_AES_CBC_SHA1
+        # Next in-order TCP sequence number, as long as the card's state is there; else _NOWHERE.
+        self._expected = tcp_sequence
+        # Where the stack said that the card's state shall be; the next packet takes it there.
+        self._resync_at: int | None = None
+        # While a resync is pending: the end of the newest data that was sent.
+        self._newest = tcp_sequence
+        self._queue: TxQueue | None = None
+        self._ticket = 0
+
+    # Transmit
+
+    def transmit(
+        self,
+        queue: TxQueue,
+        headers: ReadableBuffer,
+        sequence: int,
+        payload: Payload,
+        *,
+        mss: int = 0,
+        vlan: int | None = None,
+        report: bool | None = None,
+    ) -> Outcome:
+        """Send a packet of the flow, or drop it; what was done.
+
+        headers: from the destination address to the end of the TCP header, whose sequence number
+        is `sequence`; checksums need not be right. payload: the laid-out records' bytes from
+        `sequence` on, copied, or in place when it is a DmaRange. mss: cut it into segments of so
+        many bytes. vlan: tag control information to insert. report: as in `TxQueue.send`.
+
+        A packet on another queue than the last one first waits until that is done, to keep the
+        order. Raises SendTagDeadError, RingFullError (nothing was posted: retry), LookupError for
+        data whose records were not added, and what `TxQueue.wait_done` and `query` raise.
+        """
+        length = payload.length if isinstance(payload, DmaRange) else len(payload)
+        if queue is not self._queue:
+            self._move_to(queue)
+        if sequence != self._expected or not length:
+            return self._transmit_otherwise(
+                queue, headers, sequence, payload, length, mss, vlan, report
+            )
+        if self._is_cbc or isinstance(payload, DmaRange):
+            ticket = self._post_chain(
+                queue, headers, sequence, payload, length, mss, vlan, report, None
+            )
+        else:
+            flags = _TLS | (_SEGMENT if mss else _CHECKSUMS)
+            if vlan is None:
+                vlan = 0
+            else:
+                flags |= _VLAN_INSERT
+            header_length = len(headers)
+            size = header_length + length
+            room = queue.reserve(size)
+            room[:header_length] = headers
+            room[header_length:] = payload
+            ticket = queue.commit(size, flags, vlan, self.handle, mss, header_length, report)
+        self._ticket = ticket
+        self._expected = sequence + length & _SEQUENCE_MASK
+        counters = self.counters
+        counters.tx_tls_encrypted_packets += 1
+        counters.tx_tls_encrypted_bytes += length
+        return Outcome(_IN_ORDER, ticket)
+
+    def _transmit_otherwise(
+        self,
+        queue: TxQueue,
+        headers: ReadableBuffer,
+        sequence: int,
+        payload: Payload,
+        length: int,
+        mss: int,
+        vlan: int | None,
+        report: bool | None,
+    ) -> Outcome:
+        """Everything but data that is next in order."""
+        self._check_alive()
+        out = _Packet(queue, headers, sequence, payload, length, mss, vlan, report)
+        if not length:
+            # Behind frames that a rate limit holds back, it must wait for them.
+            handle = self.handle if self.rate_bytes_per_s else 0
+            return self._post_plain(out, payload, _PLAIN, handle)
+        counters = self.counters
+        entry = self.records.get(sequence)
+        if entry is START_MARKER:
+            if self.records.position(sequence) + length > 0:
+                counters.tx_tls_ooo += 1
+                counters.tx_tls_drop_bypass_req += 1
+                return _DROPPED_STRADDLING
+            outcome = self._post_plain(out, payload, _PLAIN)
+            counters.tx_tls_ooo += 1
+            counters.tx_tls_skip_no_sync_data += 1
+            return outcome
+        if not isinstance(entry, Entry):
+            if not _is_before(sequence, self.records.end_sequence):
+                raise LookupError(f"no record was added for TCP sequence number {sequence:#x}")
+            counters.tx_tls_ooo += 1
+            counters.tx_tls_drop_no_sync_data += 1
+            return _DROPPED_UNKNOWN
+        self.records.within(sequence, length)
+        if sequence == self._resync_at:
+            return self._post_presync(out, entry, moves=True)
+        outcome = self._transmit_out_of_order(out, entry)
+        counters.tx_tls_ooo += 1
+        return outcome
+
+    def _transmit_out_of_order(self, out: _Packet, entry: Entry) -> Outcome:
+        """Data of a record that is known, at another place than the card's state."""
+        sequence = out.sequence
+        end = sequence + out.length & _SEQUENCE_MASK
+        if self.is_resync_pending:
+            is_new = not _is_before(sequence, self._newest)
+            if is_new and entry.start_sequence == sequence and self._can_resume:
+                return self._post_presync(out, entry, moves=True)
+            outcome = self._encrypt_here(out) if is_new else self._retransmit(out, entry)
+            if _is_before(self._newest, end):
+                self._newest = end
+            return outcome
+        expected = self.expected_sequence
+        if not _is_before(sequence, expected):
+            outcome = self._encrypt_here(out)
+            self._lose_step(end)
+            return outcome
+        if _is_before(expected, end) and self._can_presync:
+            return self._post_presync(out, entry, moves=True)
+        return self._retransmit(out, entry)
+
+    def _retransmit(self, out: _Packet, entry: Entry) -> Outcome:
+        """Bytes that were sent before; the card's state stays."""
+        card_can = self._card_can_repeat(entry)
+        # Once it is out of step, the card has not seen all records of a TLS 1.0 flow.
+        is_parted = self._is_chained and self.is_resync_pending
+        if self.fallback == "software" or not card_can or is_parted:
+            software = self._get_software()
+            if software.can_reach(self.records, entry.record.number):
+                wire = software.stream(self.records, out.sequence, out.length)
+                return self._post_plain(out, wire, OutcomeKind.SOFTWARE)
+            if not card_can:
+                self.counters.tx_tls_drop_no_sync_data += 1
+                return _DROPPED_UNKNOWN
+        return self._post_presync(out, entry, moves=False)
+
+    def _card_can_repeat(self, entry: Entry) -> bool:
+        """Whether the card still has what it takes to encrypt a record again."""
+        if not self._can_presync or entry.session_epoch <= self._epoch - _KEYS_IN_CARD:
+            return False
+        newest = self.records.newest
+        if not self._is_chained or self.is_resync_pending or newest is None:
+            return True
+        at = self.records.get(self.expected_sequence)
+        number = at.record.number if isinstance(at, Entry) else newest.record.number + 1
+        return number - entry.record.number < _CHAINED_RECORDS
+
+    def _encrypt_here(self, out: _Packet) -> Outcome:
+        """New data that the card cannot encrypt: do it here, and send it without TLS."""
+        software, records = self._get_software(), self.records
+        first = records.within(out.sequence, out.length)[0].record.number
+        if not software.can_reach(records, first):
+            self._ask_for_chain(software)
+        wire = software.stream(records, out.sequence, out.length)
+        return self._post_plain(out, wire, OutcomeKind.SOFTWARE)
+
+    # Posting
+
+    def _post_presync(self, out: _Packet, entry: Entry, *, moves: bool) -> Outcome:
+        """`moves`: the card's in-order state moves to the end of the packet."""
+        _, headers, sequence, payload, length, mss, vlan, report = out
+        ticket = self._post_chain(
+            out.queue, headers, sequence, payload, length, mss, vlan, report, (entry, moves)
+        )
+        self._ticket = ticket
+        self.counters.tx_tls_encrypted_packets += 1
+        self.counters.tx_tls_encrypted_bytes += length
+        if moves:
+            self._expected = sequence + length & _SEQUENCE_MASK
+            self._resync_at = None
+        return Outcome(OutcomeKind.PRESYNC, ticket)
+
+    def _post_chain(
+        self,
+        queue: TxQueue,
+        headers: ReadableBuffer,
+        sequence: int,
+        payload: Payload,
+        length: int,
+        mss: int,
+        vlan: int | None,
+        report: bool | None,
+        presync: tuple[Entry, bool] | None,
+    ) -> int:
+        """A packet with TLS in parts; `presync`: the record it starts in, whether state moves."""
+        parts: list[tuple[Payload, int]] = [(headers, 0), (payload, 0)]
+        if presync is not None:
+            block, prefix = self._presync_parts(sequence, length, *presync)
+            parts[:0] = [(block, _PRESYNC), (prefix, _PREFIX)]
+        if self._is_cbc:
+            parts.append((self._suffix(sequence + length & _SEQUENCE_MASK), _SUFFIX))
+        return queue.send_chain(
+            parts,
+            flags=_TLS | (_SEGMENT if mss else _CHECKSUMS) | (0 if vlan is None else _VLAN_INSERT),
+            vlan_tci=vlan or 0,
+            send_tag=self.handle,
+            mss=mss,
+            header_length=len(headers),
+            report=report,
+        )
+
+    def _presync_parts(
+        self, sequence: int, length: int, entry: Entry, moves: bool
+    ) -> tuple[bytes, bytes]:
+        """The presync block for a packet that starts in `entry`, and the record's bytes before it
+        when the card needs them (reference, TLS chapter, Prefix)."""
+        start, record, _ = entry
+        offset = sequence - start & _SEQUENCE_MASK
+        end, total = offset + length, len(record.data)
+        needs_prefix = offset >= record.prefix_bytes and (
+            self._is_cbc
+            or end > record.prefix_bytes + record.content_bytes
+            or (moves and end < total)
+        )
+        prefix = record.data[:offset] if needs_prefix else b""
+        flags = (_PRESYNC_UPDATE if moves else 0) | (_PRESYNC_PREFIX if prefix else 0)
+        block = TlsPresync.STRUCT.pack(
+            start, flags, len(prefix), record.number, record.data[: record.prefix_bytes]
+        )
+        return block, prefix
+
+    def _suffix(self, end_sequence: int) -> bytes:
+        """CBC: the rest of the cipher block that a packet's end cuts."""
+        entry = self.records.get(end_sequence)
+        if not isinstance(entry, Entry):
+            return b""  # the packet ends with the newest record
+        data, prefix_bytes = entry.record.data, entry.record.prefix_bytes
+        end = end_sequence - entry.start_sequence & _SEQUENCE_MASK
+        cipher_end = len(data)
+        if self.session.encrypt_then_mac:
+            cipher_end -= self.session.layout.tag_bytes
+        if not prefix_bytes < end < cipher_end:
+            return b""
+        return data[end : end + (prefix_bytes - end) % BLOCK_BYTES]
+
+    def _post_plain(
+        self, out: _Packet, payload: Payload, kind: OutcomeKind, handle: int = 0
+    ) -> Outcome:
+        """Send `payload` behind the packet's headers as it is. With `handle`, in the flow's turn."""
+        flags = _SEGMENT if out.mss and out.length else _CHECKSUMS
+        if handle:
+            flags |= _TLS
+        if out.vlan is not None:
+            flags |= _VLAN_INSERT
+        ticket = out.queue.send_chain(
+            [(out.headers, 0), (payload, 0)],
+            flags=flags,
+            vlan_tci=out.vlan or 0,
+            send_tag=handle,
+            mss=out.mss if out.length else 0,
+            header_length=len(out.headers) if flags & (_SEGMENT | _TLS) else 0,
+            report=out.report,
+        )
+        self._ticket = ticket
+        return Outcome(kind, ticket)
+
+    def _move_to(self, queue: TxQueue) -> None:
+        """The card serves its queues in turns: what was posted on the old one must leave first."""
+        self._check_alive()
+        before = self._queue
+        if before is not None and not before.is_done(self._ticket):
+            before.flush()
+            before.wait_done(self._ticket, self.nic.options.command_timeout_s)
+        self._queue = queue
+
+    # In step and out of step
+
+    @property
+    def expected_sequence(self) -> int:
+        """Next in-order TCP sequence number. Raises ResyncPendingError while there is none,
+        SendTagDeadError."""
+        if self._expected != _NOWHERE:
+            return self._expected
+        self._check_alive()
+        if self._resync_at is None:
+            raise ResyncPendingError(f"{self!r} is out of step")
+        return self._resync_at
+
+    @property
+    def is_resync_pending(self) -> bool:
+        """Whether the card's state and the stream have parted."""
+        return self._expected == _NOWHERE and self._resync_at is None and self._dead is None
+
+    @property
+    def _can_resume(self) -> bool:
+        return self._can_presync and not self._is_chained
+
+    def resync(self, sequence: int) -> None:
+        """The flow shall go on in the card at `sequence`, where a record starts or the next one
+        will: Linux's tls_dev_resync(). The packet that starts there takes the card's state along.
+
+        A TLS 1.0 flow, or a card without presync blocks, stays in software. Raises ValueError,
+        SendTagDeadError.
+        """
+        self._check_alive()
+        if not self.records.is_boundary(sequence):
+            raise ValueError(f"no record starts at {sequence:#x}")
+        if self._can_resume and sequence != self._expected:
+            self._expected = _NOWHERE
+            self._resync_at = sequence
+
+    def _lose_step(self, newest: int) -> None:
+        """`newest`: end of the data that was sent."""
+        self._expected = _NOWHERE
+        self._resync_at = None
+        self._newest = newest
+
+    def dropped(self, completion: TxCompletion) -> None:
+        """The card dropped a packet of this flow. When it says that the packet was not in order,
+        an earlier one never counted there: the two are out of step."""
+        if completion.detail == Diagnostic.TLS_SEQUENCE and self._expected != _NOWHERE:
+            self._lose_step(self._expected)
+
+    def ack(self, sequence: int) -> int:
+        """Everything before `sequence` is acknowledged: forget the records that lie wholly before
+        it; how many."""
+        count = self.records.ack(sequence)
+        first = next(iter(self.records), None)
+        if count and first is not None:
+            for epoch in [epoch for epoch in self._sessions if epoch < first.session_epoch]:
+                del self._sessions[epoch]
+            if self._software is not None:
+                self._software.forget_before(first)
+        return count
+
+    # Commands
+
+    def modify_rate(self, rate_bytes_per_s: int) -> None:
+        """Change the rate limit; 0 lifts it. Raises SendTagRefused, and like `AdminQueue.execute`.
+
+        `snd_tag_modify` of a rate-limited tag.
+        """
+        self._check_alive()
+        command = TlsFlowRateCommand(handle=self.handle, rate_bytes_per_s=rate_bytes_per_s)
+        try:
+            self.nic.admin.execute(command)
+        except CommandError as error:
+            raise _refused(error) from None
+        self.rate_bytes_per_s = rate_bytes_per_s
+
+    def modify_rekey(self, session: TlsSession, tcp_sequence: int) -> None:
+        """Records from `tcp_sequence` on, where one starts or the next one will, have the keys and
+        record numbers of `session`; those before it keep theirs.
+
+        Raises SendTagRefused (BUSY: the stream has not reached the last rekey), ValueError,
+        SendTagDeadError, and like `AdminQueue.execute`.
+        """
+        self._check_alive()
+        if session.suite != self.session.suite:
+            raise ValueError("a rekey keeps version and cipher suite")
+        if not self.records.is_boundary(tcp_sequence):
+            raise ValueError(f"no record starts at {tcp_sequence:#x}")
+        block = _flow_block(session, self.address, tcp_sequence, session.record_number, 0)
+        try:
+            self.nic.admin.execute_secret(TlsFlowRekeyCommand(handle=self.handle), block)
+        except CommandError as error:
+            raise _refused(error) from None
+        self._epoch = self.records.new_epoch(tcp_sequence)
+        self._sessions[self._epoch] = session
+        self.session = session
+
+    def query(self, timeout_s: float | None = None) -> TlsFlowState:
+        """The card's state and counters of the flow. Raises CommandError, SendTagDeadError, and
+        like `AdminQueue.execute`."""
+        self._check_alive()
+        _, block = self.nic.admin.execute_block(
+            TlsFlowQueryCommand(handle=self.handle), length=TlsFlowState.SIZE, timeout_s=timeout_s
+        )
+        return TlsFlowState.unpack_from(block)
+
+    def free(self, timeout_s: float | None = None) -> None:
+        """Destroy the flow, and wait until all of its packets have left and its key is wiped.
+
+        Harmless when the tag is dead or freed. Raises CommandTimeoutError: the flow is closing,
+        and can be waited for again by another `free`; RingFullError of the admin queue. The
+        session stays the caller's, to be wiped.
+        """
+        if self._dead is not None:
+            return
+        admin = self.nic.admin
+        try:
+            if self._destroy is None:
+                for queue in self.nic.tx:
+                    queue.flush()
+                self._destroy = admin.submit(TlsFlowDestroyCommand(handle=self.handle))
+                self._expected, self._resync_at = _NOWHERE, None
+            admin.result(self._destroy, timeout_s, self._reap_all)
+        except (DeviceGoneError, DeviceResetError, BusError) as error:
+            self.die(str(error))
+        except CommandError as error:
+            self.die(str(error))
+            if error.status != CommandStatus.BAD_HANDLE:
+                raise
+        self.die("freed")
+
+    def _reap_all(self) -> None:
+        """The card may be waiting for room in a completion ring."""
+        for queue in self.nic.tx:
+            if queue.enabled:
+                queue.reap()
+
+    def die(self, reason: str) -> None:
+        """The flow is gone from the card. Called by `Nic` after a reset, or when the card is gone.
+
+        Records and software state are let go of. A second call does nothing.
+        """
+        if self._dead is not None:
+            return
+        self._dead = reason
+        self._expected, self._resync_at = _NOWHERE, None
+        self._queue = None
+        self._software = None
+        self._sessions.clear()
+        self.counters.tx_tls_del = 1
+        self.nic.forget_send_tag(self)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the tag can be used; not once `free` was called."""
+        return self._dead is None and self._destroy is None
+
+    def _check_alive(self) -> None:
+        if self._dead is not None:
+            raise SendTagDeadError(f"{self!r}: {self._dead}")
+        if self._destroy is not None:
+            raise SendTagDeadError(f"{self!r} is being freed")
+
+    # Software
+
+    def _get_software(self) -> SoftwareTls:
+        if self._software is None:
+            from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - see there
+
+            self._software = SoftwareTls(self._sessions, self._first_number)
+        return self._software
+
+    def _ask_for_chain(self, software: SoftwareTls) -> None:
+        """TLS 1.0: the card knows the last ciphertext block before the record it is at, which is
+        not acknowledged yet."""
+        if self._queue is not None and not self._queue.is_done(self._ticket):
+            self._queue.flush()
+            self._queue.wait_done(self._ticket, self.nic.options.command_timeout_s)
+        state = self.query()
+        software.know_iv(state.record_number, state.record_iv)
+
+    def __repr__(self) -> str:
+        return f"<SendTag {self.handle:#x} {self.session.suite.name}>"
+
+
+class _Packet(NamedTuple):
+    """The arguments of `transmit`."""
+
+    queue: TxQueue
+    headers: ReadableBuffer
+    sequence: int
+    payload: Payload
+    length: int
+    mss: int
+    vlan: int | None
+    report: bool | None
+
+
+def _is_before(a: int, b: int) -> bool:
+    """Whether TCP sequence number `a` lies before `b`."""
+    return a - b & _SEQUENCE_MASK >= _BEHIND
+
+
+def _refused(error: CommandError) -> SendTagRefused:
+    return SendTagRefused(error.status, str(error))
+
+
+def _flow_block(
+    session: TlsSession,
+    address: FlowAddress,
+    tcp_sequence: int,
+    record_number: int,
+    rate_bytes_per_s: int,
+) -> bytearray:
+    """A TLS flow block, which holds keys: to be overwritten after use."""
+    layout = session.layout
+    flags = TlsFlowFlags(0)
+    if session.encrypt_then_mac:
+        flags |= TlsFlowFlags.ENCRYPT_THEN_MAC
+    if rate_bytes_per_s:
+        flags |= TlsFlowFlags.RATE_LIMIT
+    if address.vlan_id is not None:
+        flags |= TlsFlowFlags.VLAN
+    block = bytearray(TlsFlow.SIZE)
+    TlsFlow.STRUCT.pack_into(
+        block,
+        0,
+        TlsDirection.TRANSMIT,
+        address.ip_version,
+        flags,
+        layout.version,
+        address.vlan_id or 0,
+        session.suite,
+        record_number,
+        tcp_sequence,
+        address.local_port,
+        address.remote_port,
+        rate_bytes_per_s,
+        len(session.key),
+        len(session.iv),
+        len(session.mac_key),
+        session.max_plaintext,
+        address.local_address,
+        address.remote_address,
+        session.key,
+        session.iv,
+        session.mac_key,
+    )
+    return block
+
+
+def alloc(
+    nic: Nic,
+    session: TlsSession,
+    address: FlowAddress,
+    tcp_sequence: int,
+    *,
+    rate_bytes_per_s: int = 0,
+    record_number: int | None = None,
+) -> SendTag:
+    """What `Nic.snd_tag_alloc` does."""
+    caps = nic.capabilities
+    wanted = int(session.suite)
+    if session.encrypt_then_mac:
+        wanted |= CipherSuite.ENCRYPT_THEN_MAC
+    if wanted & ~caps.tls_tx_suites:  # keys are not shown to a card that cannot use them
+        raise SendTagRefused(
+            CommandStatus.UNSUPPORTED, f"{session!r} is not among the card's suites"
+        )
+    if rate_bytes_per_s and not caps.offloads & Offload.TX_RATE_LIMIT:
+        raise SendTagRefused(CommandStatus.UNSUPPORTED, "the card has no rate limits")
+    if not nic.tx_checksum:
+        raise SendTagRefused(CommandStatus.DEPENDENCY, "transmit checksums are switched off")
+    number = session.record_number if record_number is None else record_number
+    tcp_sequence &= _SEQUENCE_MASK
+
+    def too_late(response: Response) -> None:
+        """Nobody knows the flow that was made after all: away with it."""
+        if response.status == CommandStatus.OK:
+            try:
+                nic.admin.submit(TlsFlowDestroyCommand(handle=response.result0))
+            except RingFullError:
+                return  # it goes with the next reset
+
+    try:
+        response = nic.admin.execute_secret(
+            TlsFlowCreateCommand(),
+            _flow_block(session, address, tcp_sequence, number, rate_bytes_per_s),
+            when_late=too_late,
+        )
+    except CommandError as error:
+        raise _refused(error) from None
+    return SendTag(nic, session, address, tcp_sequence, number, rate_bytes_per_s, response.result0)
