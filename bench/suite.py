@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import bus, memory, receive, stages, transmit
+from bench import bus, memory, receive, stages, tls, transmit
 from bench.measure import Effort, Row
 
 
@@ -22,6 +22,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "receive": Benchmark("1448-byte frames through wire, card and driver", receive.run),
     "bus": Benchmark("register writes and reads over the socket", bus.run),
     "memory": Benchmark("memory of the device process", memory.run),
+    "tls": Benchmark("TLS records encrypted in the card", tls.run),
     "transmit-stages": Benchmark("what each stage of transmit costs a packet", stages.transmit),
     "receive-stages": Benchmark("what each stage of receive costs a frame", stages.receive),
 }
