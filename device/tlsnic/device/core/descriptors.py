@@ -73,6 +73,8 @@ def check_further(descriptors: list[Descriptor]) -> None:
 
 def split_chain(descriptors: list[Descriptor]) -> Chain:
     """Presync, prefix, data, suffix, in this order. Drop: another order, or fields where none may be."""
+    if len(descriptors) == 1 and not descriptors[0][2] & _ASIDE:
+        return Chain(None, [], descriptors, [])
     presync: Descriptor | None = None
     prefix: list[Descriptor] = []
     data: list[Descriptor] = []

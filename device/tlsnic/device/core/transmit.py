@@ -192,7 +192,8 @@ class Transmitter:
         first = chain.data[0]
         _, _, flags, _, send_tag, mss, header_length, _ = first
         flow = self._tls.flow_of(send_tag)
-        check_entries([*chain.prefix, *chain.suffix])
+        if chain.prefix or chain.suffix:
+            check_entries([*chain.prefix, *chain.suffix])
         total = self._check(chain.data)
         pace = flow.pace
         if pace is not None and pace.full:

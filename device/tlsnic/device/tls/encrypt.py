@@ -28,6 +28,8 @@ _PRESYNC: Final = Struct("<IHHQ24sQ")  # with the reserved word, which is checke
 _SEQUENCE_MASK: Final = 0xFFFF_FFFF
 _MIN_RECORD_BYTES: Final = 5
 
+_new = tuple.__new__
+
 
 class Refused(Exception):
     """A packet that the flow cannot encrypt: the diagnostic, and what it is about."""
@@ -177,18 +179,22 @@ def _is_plausible(flow: TxFlow, epoch: Epoch, start: int, number: int) -> bool:
     )
 
 
-def _parse(flow: TxFlow, epoch: Epoch, start: int, number: int, head: Buffer) -> Record:
-    """The record whose header and explicit nonce are `head`."""
-    sequence = flow.start_sequence + start & _SEQUENCE_MASK
-    if number > MAX_RECORD_NUMBER:
-        raise Refused(Diagnostic.TLS_RECORD, sequence)
+def _parse(
+    flow: TxFlow, epoch: Epoch, start: int, number: int, head: Buffer, at: int = 0
+) -> Record:
+    """The record whose header and explicit nonce are at byte `at` of `head`."""
     try:
-        record = flow.format.parse(number, head)
+        record = flow.format.parse(number, head, at)
     except BadRecord:
-        raise Refused(Diagnostic.TLS_RECORD, sequence) from None
+        record = None
     newest = flow.epochs[-1]
-    if newest is not epoch and start + record.total_bytes > newest.start:
-        raise Refused(Diagnostic.TLS_RECORD, sequence)  # the key would change inside the record
+    if (
+        record is None
+        or number > MAX_RECORD_NUMBER
+        # The key would change inside the record.
+        or (newest is not epoch and start + record.total_bytes > newest.start)
+    ):
+        raise Refused(Diagnostic.TLS_RECORD, flow.start_sequence + start & _SEQUENCE_MASK)
     return record
 
 
@@ -215,15 +221,19 @@ def _plan(
                 head += bytes(payload[at:])
                 pieces.append(Piece(at, length, offset, None, epoch))
                 return pieces, Cursor(position + length, start, number, head, None)
-            record = _parse(flow, epoch, start, number, head + bytes(payload[at : at + missing]))
+            if offset:
+                head += bytes(payload[at : at + missing])
+                record = _parse(flow, epoch, start, number, head)
+            else:
+                record = _parse(flow, epoch, start, number, payload, at)
             if not pieces and not epoch.cipher.can_start(number):
                 raise Refused(Diagnostic.TLS_PRESYNC, flow.start_sequence + start & _SEQUENCE_MASK)
         total = record.total_bytes
         end = at + total - offset
         if end > length:
-            pieces.append(Piece(at, length, offset, record, epoch))
+            pieces.append(_new(Piece, (at, length, offset, record, epoch)))
             break
-        pieces.append(Piece(at, end, offset, record, epoch))
+        pieces.append(_new(Piece, (at, end, offset, record, epoch)))
         start += total
         number += 1
         if newest is not epoch and start == newest.start:
@@ -294,16 +304,16 @@ def _work(
         if record is None:
             out[begin:end] = record_format.wire_prefix_part(head[offset:], offset)
             return None
-        total = record.total_bytes
+        _, prefix, content_bytes, _, total = record
         stop = offset + end - begin
         if stop - offset == total:
             body = begin + prefix_bytes
-            out[begin:body] = record.prefix
-            epoch.cipher.seal(record, payload[body : body + record.content_bytes], out[body:end])
+            out[begin:body] = prefix
+            epoch.cipher.seal(record, payload[body : body + content_bytes], out[body:end])
             continue
         if offset < prefix_bytes:
             body = begin + prefix_bytes - offset
-            out[begin:body] = record.prefix[offset:]
+            out[begin:body] = prefix[offset:]
             begin = body
             stream = epoch.cipher.begin(record)
         if stream is None:

@@ -100,10 +100,10 @@ class TxFlow:
 
     def epoch_at(self, position: int) -> Epoch | None:
         """The epoch of a record that starts at `position`; None when its key is gone."""
-        for epoch in reversed(self.epochs):
-            if epoch.start <= position:
-                return epoch
-        return None
+        epochs = self.epochs
+        if epochs[-1].start <= position:
+            return epochs[-1]
+        return epochs[0] if epochs[0].start <= position else None
 
     @property
     def rekey_pending(self) -> bool:

@@ -23,6 +23,10 @@ _PREFIX: Final = {size: Struct(f"{size}s") for size in (5, 13, 21)}
 _VERSION_BYTE: Final = 2
 """Where the minor version is; in laid-out CBC records, the padding length."""
 _APPLICATION_DATA: Final = 23
+_REMEMBERED_HEADERS: Final = 1024
+"""Of one format: streams repeat a few record lengths over and over."""
+
+_new = tuple.__new__
 
 
 class BadRecord(Exception):
@@ -62,7 +66,7 @@ class RecordFormat:
     """
 
     __slots__ = (
-        "_max_content", "_min_content", "_overhead", "_types", "_version", "_wire_prefix",
+        "_max_content", "_min_content", "_overhead", "_sizes", "_types", "_version", "_wire_prefix",
         "encrypt_then_mac", "is_cbc", "layout", "max_plaintext", "prefix_bytes",
     )  # fmt: skip
 
@@ -83,21 +87,27 @@ class RecordFormat:
         inner_type_bytes = int(layout.is_tls13)
         self._min_content = inner_type_bytes
         self._max_content = max_plaintext + inner_type_bytes
+        self._sizes: dict[bytes, tuple[int, int, int]] = {}
         self._types = (_APPLICATION_DATA,) if layout.is_tls13 else (21, 22, 23, 24)
 
-    def parse(self, number: int, prefix: Buffer) -> Record:
-        """The record that begins with `prefix`: prefix_bytes or more, as the host laid them out.
+    def parse(self, number: int, prefix: Buffer, at: int = 0) -> Record:
+        """The record whose prefix_bytes are at byte `at` of `prefix`, as the host laid them out.
 
-        Reads `prefix` once, so that a host that changes it meanwhile gains nothing.
+        Reads them once, so that a host that changes them meanwhile gains nothing.
 
         Raises:
             BadRecord: type, version or length is none that the flow can have.
         """
-        (wire,) = self._wire_prefix.unpack_from(prefix)
-        content, padding, total = self._measure(*_HEADER.unpack_from(wire))
+        (wire,) = self._wire_prefix.unpack_from(prefix, at)
+        sizes = self._sizes.get(wire[:HEADER_BYTES])
+        if sizes is None:
+            sizes = self._measure(*_HEADER.unpack_from(wire))
+            if len(self._sizes) >= _REMEMBERED_HEADERS:
+                self._sizes.clear()
+            self._sizes[wire[:HEADER_BYTES]] = sizes
         if self.is_cbc:
             wire = wire[:2] + self._minor_version + wire[3:]
-        return Record(number, wire, content, padding, total)
+        return _new(Record, (number, wire, *sizes))
 
     def header_total(self, header: Buffer) -> int:
         """Bytes of the whole record that begins with the 5 bytes `header`.
