@@ -2,8 +2,10 @@
 
 import datetime
 import hmac
+import socket
 import ssl
 import struct
+import subprocess
 from itertools import accumulate, pairwise
 
 import pytest
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarnin
 def openssl_name(case):
     """OpenSSL's name of the suite, and the hash of its key derivation. None: it has no such suite."""
     layout, bits = case.layout, 8 * case.key_bytes
-    if layout.is_tls13:  # what two OpenSSL peers agree on; Python cannot choose
+    if layout.is_tls13:  # what two OpenSSL peers agree on; Python cannot choose, see below
         is_first = layout.kind is RecordKind.GCM and bits == 256
         return ("TLS_AES_256_GCM_SHA384", "sha384") if is_first else None
     if layout.kind is RecordKind.CHACHA20_POLY1305:
@@ -96,6 +98,18 @@ def split_records(stream_bytes):
     return records
 
 
+def read_key_log(path):
+    """Client random and secret by label."""
+    lines = [line.split() for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {label: (bytes.fromhex(a), bytes.fromhex(b)) for label, a, b in lines}
+
+
+def tls13_keys(case, digest, secrets):
+    _, secret = secrets["CLIENT_TRAFFIC_SECRET_0"]
+    sizes = ((b"key", case.key_bytes), (b"iv", case.layout.iv_bytes))
+    return [expand_label(secret, label, digest, size) for label, size in sizes] + [b""]
+
+
 class Peers:
     """Two ends of a TLS connection in memory. The device takes the place of the client's writes."""
 
@@ -132,14 +146,7 @@ class Peers:
                 sent, received = sent + flight, received + answer
                 self.to_server.write(flight)
                 self.to_client.write(answer)
-        secrets = {
-            label: (bytes.fromhex(random), bytes.fromhex(secret))
-            for label, random, secret in (
-                line.split()
-                for line in (directory / "keys.log").read_text().splitlines()
-                if not line.startswith("#")
-            )
-        }
+        secrets = read_key_log(directory / "keys.log")
         self.keys = self._keys(secrets, received[11:43])
         self.number = 0 if layout.is_tls13 else 1
         if layout.version == 0x0301:  # the chain goes on from the client's Finished
@@ -150,9 +157,7 @@ class Peers:
     def _keys(self, secrets, server_random):
         layout, key_bytes = self.case.layout, self.case.key_bytes
         if layout.is_tls13:
-            _, secret = secrets["CLIENT_TRAFFIC_SECRET_0"]
-            labels = ((b"key", key_bytes), (b"iv", 12))
-            return [expand_label(secret, label, self.digest, n) for label, n in labels] + [b""]
+            return tls13_keys(self.case, self.digest, secrets)
         client_random, master = secrets["CLIENT_RANDOM"]
         sizes = (layout.mac_key_bytes, layout.mac_key_bytes, key_bytes, key_bytes, layout.iv_bytes)
         seed = b"key expansion" + server_random + client_random
@@ -231,3 +236,78 @@ def test_openssl_refuses_what_is_damaged(peers):
     peers.to_server.write(record)
     with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac|bad.decrypt"):
         peers.server.read(1)
+
+
+class Server:
+    """`openssl s_server`, which can be told the suite of TLS 1.3. It sends lines back reversed."""
+
+    def __init__(self, suite, certificate):
+        options = f"-accept 127.0.0.1:0 -naccept 1 -rev -tls1_3 -ciphersuites {suite}"
+        self.process = subprocess.Popen(
+            ["openssl", "s_server", *options.split(), "-cert", str(certificate)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.socket = None
+
+    def connect(self, directory):
+        line = next(line for line in self.process.stdout if line.startswith("ACCEPT"))
+        self.socket = socket.create_connection(("127.0.0.1", int(line.rsplit(":")[-1])), 30)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.keylog_filename = str(directory / "keys.log")
+        self.arrived, self.sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.client = context.wrap_bio(self.arrived, self.sent)
+        self.wait(self.client.do_handshake)
+
+    def wait(self, step):
+        """What `step` returns once enough has arrived."""
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                self.socket.sendall(self.sent.read())
+            arrived = self.socket.recv(20000)
+            assert arrived
+            self.arrived.write(arrived)
+
+    def close(self):
+        if self.socket:
+            self.socket.close()
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("case", "suite"),
+    [
+        (case, name)
+        for case in CASES
+        for name in ("TLS_AES_128_GCM_SHA256", "TLS_CHACHA20_POLY1305_SHA256")
+        if case.layout.is_tls13
+        and (case.layout.kind is RecordKind.GCM) == ("GCM" in name)
+        and case.key_bytes == (16 if "GCM" in name else 32)
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.id,
+)
+def test_openssl_server_takes_records_of_other_tls13_suites(case, suite, certificate, tmp_path):
+    server = Server(suite, certificate)
+    try:
+        server.connect(tmp_path)
+        assert server.client.cipher()[0] == suite
+        keys = tls13_keys(case, "sha256", read_key_log(tmp_path / "keys.log"))
+        cipher = make_cipher(case.format(), KeyMaterial(*keys), KeyCache(), 0)
+        for number, size in enumerate((1, 100, 4000)):
+            line = bytes(65 + n % 26 for n in range(size))
+            inner = line + b"\n\x17" + bytes(number)
+            prefix, laid_out = case.lay_out(inner)
+            record = case.format().parse(number, prefix)
+            server.socket.sendall(prefix + stream(cipher, record, laid_out, [7, 90, 1448]))
+            assert server.wait(lambda: server.client.read(20000)) == line[::-1] + b"\n"
+    finally:
+        server.close()
