@@ -1,0 +1,37 @@
+"""A driver attached to the real core."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlsnic.driver.nic import Nic, NicOptions
+
+
+def _load(name):
+    # With --import-mode=importlib the test folders are no packages: load helpers by their path.
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(name, module)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+core_card = _load("core_card")
+_load("flows")
+
+
+@pytest.fixture
+def card():
+    return core_card.Card()
+
+
+@pytest.fixture
+def nic(card):
+    bus = card.bus()
+    options = NicOptions(tx_queues=2, interrupts="poll", command_timeout_s=0.05)
+    attached = Nic.attach(bus, options)
+    yield attached
+    attached.close()
+    assert bus.dma_live_bytes == 0
