@@ -74,6 +74,17 @@ class Peer:
         """What scapy says of frames; see `tlsnic.qemu.peer.frames.dissect`."""
         return cast("list[dict[str, Any]]", self._call("frames.dissect", frames=list(frames)))
 
+    # TLS by tshark
+
+    def decrypt(
+        self, frames: Sequence[bytes], key_log: str, *, port: int = 443
+    ) -> dict[str, list[bytes]]:
+        """What tshark reads of one TLS connection; see `tlsnic.qemu.peer.tls.decrypt`."""
+        found = self._call(
+            "tls.decrypt", timeout_s=60.0, frames=list(frames), key_log=key_log, port=port
+        )
+        return cast("list[dict[str, list[bytes]]]", found)[0]
+
     # The host
 
     def check(self, name: str, **params: object) -> dict[str, Any]:

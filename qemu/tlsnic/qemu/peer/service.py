@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tlsnic.qemu.peer import checks, frames
+from tlsnic.qemu.peer import checks, frames, tls
 from tlsnic.qemu.peer.traffic import Traffic
 from tlsnic.qemu.peer.wire_end import FarEnd
 
@@ -47,6 +47,7 @@ class Service:
             "check.secrets": lambda **kw: checks.secrets(self.directory, **kw),
             "check.unshared_ram": lambda **kw: checks.unshared_ram(self.directory, **kw),
             "check.unshared_qemu": lambda **kw: checks.unshared_qemu(self.directory, **kw),
+            "tls.decrypt": lambda **kw: tls.decrypt(self.directory, **kw),
             "traffic.serve": traffic.serve,
             "traffic.result": traffic.result,
             "traffic.run": traffic.run,
