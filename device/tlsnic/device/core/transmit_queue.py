@@ -3,11 +3,9 @@
 from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState, TxStatus
 from tlsnic.abi.structures import TxCompletion
 from tlsnic.device.core.descriptors import (
-    ANY_TLS,
     DESCRIPTOR,
     DESCRIPTOR_BYTES,
     END,
-    REPORT,
     Descriptor,
     Drop,
     reported_as,
@@ -70,10 +68,7 @@ class TransmitQueue(Queue):
                 return False
             if descriptors is None:
                 return False
-            if descriptors[0][2] & ANY_TLS:
-                self._reporting, self._send_tag = reported_as(descriptors)
-            else:
-                self._reporting, self._send_tag = bool(descriptors[0][2] & REPORT), 0
+            self._reporting, self._send_tag = reported_as(descriptors)
             self.fetched += len(descriptors)
             try:
                 transmitter.send(self, descriptors)

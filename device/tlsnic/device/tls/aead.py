@@ -36,22 +36,21 @@ Inputs = tuple[bytes | bytearray, bytes]
 """Nonce and additional data of a record."""
 
 
-def _explicit_tls12(iv: bytearray, record: Record) -> Inputs:
+def _explicit_tls12(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
     """RFC 5288 section 3, RFC 5246 section 6.2.3.3: salt and explicit nonce."""
-    number, prefix, content_bytes, _, _ = record
     return iv + prefix[HEADER_BYTES:], _AAD.pack(number, prefix[:3], content_bytes)
 
 
-def _xored_tls12(iv: bytearray, record: Record) -> Inputs:
+def _xored_tls12(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
     """RFC 7905 section 2: IV XOR record number."""
-    number, prefix, content_bytes, _, _ = record
     nonce = (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big")
     return nonce, _AAD.pack(number, prefix[:3], content_bytes)
 
 
-def _xored_tls13(iv: bytearray, record: Record) -> Inputs:
+def _xored_tls13(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
     """RFC 8446 sections 5.2 and 5.3: IV XOR record number; the header is the additional data."""
-    return (int.from_bytes(iv, "big") ^ record.number).to_bytes(12, "big"), record.prefix
+    del content_bytes
+    return (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big"), prefix
 
 
 class AeadCipher(RecordCipher):
@@ -65,7 +64,7 @@ class AeadCipher(RecordCipher):
         self._cache = cache
         self._wiped = False
         self._aead: AESGCM | ChaCha20Poly1305 | None = None
-        self._inputs: Callable[[bytearray, Record], Inputs]
+        self._inputs: Callable[[bytearray, int, bytes, int], Inputs]
         if record_format.layout.is_tls13:
             self._inputs = _xored_tls13
         elif record_format.layout.explicit_bytes:
@@ -74,19 +73,42 @@ class AeadCipher(RecordCipher):
             self._inputs = _xored_tls12
 
     def seal(self, record: Record, content: Buffer, out: memoryview) -> None:
-        nonce, aad = self._inputs(self._keys.iv, record)
+        number, prefix, content_bytes, _, _ = record
+        nonce, aad = self._inputs(self._keys.iv, number, prefix, content_bytes)
         (self._aead or self._expand()).encrypt_into(nonce, content, aad, out)
+
+    def seal_run(self, record: Record, count: int, laid_out: memoryview, out: memoryview) -> None:
+        number, prefix, content_bytes, _, total = record
+        inputs, iv = self._inputs, self._keys.iv
+        encrypt_into = (self._aead or self._expand()).encrypt_into
+        header, prefix_bytes = prefix[:HEADER_BYTES], len(prefix)
+        begin = 0
+        while True:
+            body, end = begin + prefix_bytes, begin + total
+            nonce, aad = inputs(iv, number, prefix, content_bytes)
+            out[begin:body] = prefix
+            encrypt_into(nonce, laid_out[body : body + content_bytes], aad, out[body:end])
+            count -= 1
+            if not count:
+                return
+            number += 1
+            begin = end
+            if prefix_bytes > HEADER_BYTES:
+                prefix = header + bytes(laid_out[begin + HEADER_BYTES : begin + prefix_bytes])
 
     def begin(self, record: Record) -> RecordStream:
         self._check_key()
-        return self._stream(record, *self._inputs(self._keys.iv, record))
+        return self._stream(record, *self._inputs_of(record))
 
     def keystream_xor(self, record: Record, offset: int, data: Buffer, out: memoryview) -> None:
         if offset < 0 or offset + len(data) > record.content_bytes or len(out) != len(data):
             raise ValueError(f"{len(data)} bytes at {offset} of {record.content_bytes}")
         self._check_key()
-        nonce, _ = self._inputs(self._keys.iv, record)
+        nonce, _ = self._inputs_of(record)
         self._keystream_at(nonce, offset).update_into(data, out)
+
+    def _inputs_of(self, record: Record) -> Inputs:
+        return self._inputs(self._keys.iv, record.number, record.prefix, record.content_bytes)
 
     def forget(self) -> None:
         """Drop the expanded key; it is made again when needed."""

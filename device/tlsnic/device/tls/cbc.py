@@ -89,6 +89,15 @@ class CbcCipher(RecordCipher):
         if stream.position != record.total_bytes:
             raise ValueError(f"{stream.position} of {record.total_bytes} bytes")
 
+    def seal_run(self, record: Record, count: int, laid_out: memoryview, out: memoryview) -> None:
+        body = self._format.prefix_bytes
+        total = record.total_bytes
+        for number in range(record.number, record.number + count):
+            sealed = self._format.parse(number, laid_out)
+            out[:body] = sealed.prefix
+            self.seal(sealed, laid_out[body : body + sealed.content_bytes], out[body:total])
+            laid_out, out = laid_out[total:], out[total:]
+
     def begin(self, record: Record) -> RecordStream:
         if self._wiped:
             raise WipedKey

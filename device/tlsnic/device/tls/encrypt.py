@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from tlsnic.abi.enums import Diagnostic, PresyncFlags
 from tlsnic.abi.structures import TlsPresync
+from tlsnic.abi.suites import HEADER_BYTES
 from tlsnic.device.packet.headers import Buffer
 from tlsnic.device.tls.flow import Cursor, Epoch, TxFlow
 from tlsnic.device.tls.record import BadRecord, Record, RecordStream
@@ -27,6 +28,8 @@ _UNKNOWN_FLAGS: Final = 0xFFFF & ~(_UPDATE_STATE | _PREFIX | _BEFORE_START)
 _PRESYNC: Final = Struct("<IHHQ24sQ")  # with the reserved word, which is checked
 _SEQUENCE_MASK: Final = 0xFFFF_FFFF
 _MIN_RECORD_BYTES: Final = 5
+_NEVER: Final = 1 << 80
+"""A position that no stream reaches."""
 
 _new = tuple.__new__
 
@@ -74,6 +77,8 @@ class Piece(NamedTuple):
     record: Record | None
     """None when the header is still incomplete at the end of the packet."""
     epoch: Epoch
+    run: int
+    """Whole records, all with the header of this one; 0 for a part of one."""
 
 
 def encrypt_in_order(
@@ -156,7 +161,10 @@ def _start_elsewhere(
     record_format = flow.format
     if offset < record_format.prefix_bytes:
         return Cursor(start + offset, start, number, record_header[:offset], None), None
-    record = _parse(flow, epoch, start, number, record_header[: record_format.prefix_bytes])
+    try:
+        record = record_format.parse(number, record_header)
+    except BadRecord:
+        raise _bad_record(flow, start) from None
     if offset >= record.total_bytes or not epoch.cipher.can_start(number):
         raise refused
     return Cursor(start + offset, start, number, b"", None), record
@@ -179,23 +187,8 @@ def _is_plausible(flow: TxFlow, epoch: Epoch, start: int, number: int) -> bool:
     )
 
 
-def _parse(
-    flow: TxFlow, epoch: Epoch, start: int, number: int, head: Buffer, at: int = 0
-) -> Record:
-    """The record whose header and explicit nonce are at byte `at` of `head`."""
-    try:
-        record = flow.format.parse(number, head, at)
-    except BadRecord:
-        record = None
-    newest = flow.epochs[-1]
-    if (
-        record is None
-        or number > MAX_RECORD_NUMBER
-        # The key would change inside the record.
-        or (newest is not epoch and start + record.total_bytes > newest.start)
-    ):
-        raise Refused(Diagnostic.TLS_RECORD, flow.start_sequence + start & _SEQUENCE_MASK)
-    return record
+def _bad_record(flow: TxFlow, start: int) -> Refused:
+    return Refused(Diagnostic.TLS_RECORD, flow.start_sequence + start & _SEQUENCE_MASK)
 
 
 def _plan(
@@ -206,11 +199,14 @@ def _plan(
     `record` is the one that the cursor is inside of, when its header and nonce have passed.
     """
     position, start, number, head, _ = cursor
-    prefix_bytes = flow.format.prefix_bytes
+    parse, prefix_bytes = flow.format.parse, flow.format.prefix_bytes
     length = len(payload)
     epoch = flow.epoch_at(start)
     assert epoch is not None
     newest = flow.epochs[-1]
+    key_ends = newest.start if newest is not epoch else _NEVER
+    # Where the key changes soon, and in CBC, whose headers are not final, records go one by one.
+    can_run = newest is epoch and epoch.cipher.block_bytes == 1
     pieces: list[Piece] = []
     at = 0
     offset = position - start
@@ -219,27 +215,41 @@ def _plan(
             missing = prefix_bytes - offset
             if length - at < missing:
                 head += bytes(payload[at:])
-                pieces.append(Piece(at, length, offset, None, epoch))
+                pieces.append(Piece(at, length, offset, None, epoch, 0))
                 return pieces, Cursor(position + length, start, number, head, None)
-            if offset:
-                head += bytes(payload[at : at + missing])
-                record = _parse(flow, epoch, start, number, head)
-            else:
-                record = _parse(flow, epoch, start, number, payload, at)
+            try:
+                if offset:
+                    record = parse(number, head + bytes(payload[at : at + missing]))
+                else:
+                    record = parse(number, payload, at)
+            except BadRecord:
+                raise _bad_record(flow, start) from None
             if not pieces and not epoch.cipher.can_start(number):
                 raise Refused(Diagnostic.TLS_PRESYNC, flow.start_sequence + start & _SEQUENCE_MASK)
         total = record.total_bytes
+        if start + total > key_ends:
+            raise _bad_record(flow, start)
         end = at + total - offset
         if end > length:
-            pieces.append(_new(Piece, (at, length, offset, record, epoch)))
+            pieces.append(_new(Piece, (at, length, offset, record, epoch, 0)))
             break
-        pieces.append(_new(Piece, (at, end, offset, record, epoch)))
-        start += total
-        number += 1
-        if newest is not epoch and start == newest.start:
-            epoch = newest
-            number = newest.first_number
+        if offset:
+            run = 0
+        else:
+            run = 1
+            if can_run:
+                header = record.prefix[:HEADER_BYTES]
+                while end + total <= length and payload[end : end + HEADER_BYTES] == header:
+                    run += 1
+                    end += total
+        pieces.append(_new(Piece, (at, end, offset, record, epoch, run)))
+        start += total * (run or 1)
+        number += run or 1
+        if start == key_ends:
+            epoch, number, key_ends = newest, newest.first_number, _NEVER
         offset, head, record, at = 0, b"", None, end
+    if number > MAX_RECORD_NUMBER + (offset == 0):
+        raise _bad_record(flow, start)
     return pieces, Cursor(position + length, start, number, b"", None)
 
 
@@ -300,17 +310,15 @@ def _work(
     """
     record_format = flow.format
     prefix_bytes = record_format.prefix_bytes
-    for begin, end, offset, record, epoch in pieces:
+    for begin, end, offset, record, epoch, run in pieces:
         if record is None:
             out[begin:end] = record_format.wire_prefix_part(head[offset:], offset)
             return None
-        _, prefix, content_bytes, _, total = record
-        stop = offset + end - begin
-        if stop - offset == total:
-            body = begin + prefix_bytes
-            out[begin:body] = prefix
-            epoch.cipher.seal(record, payload[body : body + content_bytes], out[body:end])
+        if run:
+            epoch.cipher.seal_run(record, run, payload[begin:end], out[begin:end])
             continue
+        _, prefix, _, _, total = record
+        stop = offset + end - begin
         if offset < prefix_bytes:
             body = begin + prefix_bytes - offset
             out[begin:body] = prefix[offset:]

@@ -234,6 +234,20 @@ class RecordCipher(ABC):
         """
 
     @abstractmethod
+    def seal_run(self, record: Record, count: int, laid_out: memoryview, out: memoryview) -> None:
+        """Encrypt whole records that lie one behind the other and have the same header.
+
+        Args:
+            record: the first one, from RecordFormat.parse; its header is taken for all.
+            count: how many.
+            laid_out: the records as the host laid them out, count * total_bytes.
+            out: takes as many bytes as on the wire, headers included.
+
+        Raises:
+            UnknownIv, WipedKey: as seal().
+        """
+
+    @abstractmethod
     def begin(self, record: Record) -> RecordStream:
         """Encrypt a record in pieces.
 
