@@ -118,8 +118,12 @@ class TxFlow:
         """
         start = self.position_of(tcp_sequence)
         cursor = self.cursor
-        at_boundary = cursor.position == cursor.start
-        if start < cursor.position or (start == cursor.position and not at_boundary):
+        first = cursor.position
+        if cursor.stream is not None:
+            first = cursor.start + cursor.stream.record.total_bytes
+        elif first > cursor.start:  # inside a header, which does not say yet how long its record is
+            first += 1
+        if start < first:
             raise RekeyFault
         for epoch in self.epochs[: 1 - MAX_EPOCHS]:
             epoch.cipher.wipe()
