@@ -11,11 +11,8 @@ No sockets: bytes go in by `receive` and out by `pending`.
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
 import warnings
-import weakref
-from collections.abc import Iterable
 from typing import Final
 
 from tlsnic.abi.enums import CipherSuite
@@ -32,6 +29,7 @@ from tlsnic.driver.tls.hello import (
     HelloReader,
     MalformedHelloError,
 )
+from tlsnic.driver.tls.key_log import KeyLog
 from tlsnic.driver.tls.session import TlsSession
 
 _CHANGE_CIPHER_SPEC: Final = 20
@@ -118,7 +116,8 @@ class Handshake:
     ) -> None:
         """`suites`: fail when the result is none of these, since TLS 1.3 cannot be told before.
 
-        A context serves one handshake at a time; it is free again when `done` or after `close`.
+        A context serves one handshake at a time; it is free again when `done`, after a failure, or
+        after `close`, which a handshake that is given up needs.
         Raises HandshakeError while it is in use, ValueError and ssl.SSLError as
         `SSLContext.wrap_bio`.
         """
@@ -143,7 +142,10 @@ class Handshake:
             self._out, self._in = self._server, self._client
         self._buffer = bytearray()
         self._pending = bytearray()
-        self._key_log = _KeyLog(context)
+        try:
+            self._key_log = KeyLog(context)
+        except BlockingIOError as error:
+            raise HandshakeError(str(error)) from None
         try:
             self._object = context.wrap_bio(
                 self._incoming,
@@ -285,7 +287,11 @@ class Handshake:
             self._client.records = self._server.records = 0
             if self.server_side:  # tickets; the last records of a client are its Finished
                 self._out.records = written
-        self._client.secret, self._server.secret = self._key_log.secrets(client_hello.random, names)
+        try:
+            secrets = self._key_log.secrets(client_hello.random, names)
+        except KeyError:
+            raise HandshakeError("OpenSSL did not log the secrets of the handshake") from None
+        self._client.secret, self._server.secret = secrets
         self._key_log.close()
         self.suite = suite
         self.done = True
@@ -367,54 +373,6 @@ class _Direction:
     def wipe(self) -> None:
         self.secret[:] = bytes(len(self.secret))
         self.secret = bytearray()
-
-
-_in_use: Final[weakref.WeakSet[ssl.SSLContext]] = weakref.WeakSet()
-
-
-class _KeyLog:
-    """OpenSSL's key log of one handshake, in memory that no other process can open by name.
-
-    A key log that the context already has (SSLKEYLOGFILE) gets the secrets as well.
-    """
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        if context in _in_use:
-            raise HandshakeError("another handshake is using this context")
-        _in_use.add(context)
-        self._context: ssl.SSLContext | None = context
-        self._previous = context.keylog_filename
-        self._descriptor = os.memfd_create("tlsnic-key-log", os.MFD_CLOEXEC)
-        context.keylog_filename = f"/proc/self/fd/{self._descriptor}"
-
-    def secrets(self, client_random: bytes, labels: Iterable[str]) -> list[bytearray]:
-        """The secrets with these labels. Raises HandshakeError when one is missing."""
-        found = {}
-        connection = client_random.hex()
-        for line in self._text().decode("ascii").splitlines():
-            words = line.split()
-            if len(words) == 3 and words[1] == connection:
-                found[words[0]] = words[2]
-        try:
-            return [bytearray.fromhex(found[label]) for label in labels]
-        except KeyError:
-            raise HandshakeError("OpenSSL did not log the secrets of the handshake") from None
-
-    def _text(self) -> bytes:
-        return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
-
-    def close(self) -> None:
-        """Overwrite and free it, and give the context its own log back."""
-        if self._context is None:
-            return
-        self._context.keylog_filename = self._previous
-        if self._previous is not None:
-            with open(self._previous, "ab") as log:
-                log.write(self._text())
-        os.pwrite(self._descriptor, bytes(os.fstat(self._descriptor).st_size), 0)
-        os.close(self._descriptor)
-        _in_use.discard(self._context)
-        self._context = None
 
 
 def _next_record(buffer: bytearray) -> int:
