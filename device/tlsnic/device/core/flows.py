@@ -49,7 +49,8 @@ _LENGTHS: Final = Struct("<HHHH")
 """key_length, iv_length, mac_key_length, max_plaintext."""
 _KEY_OFFSETS: Final = (TlsFlow.OFFSET_KEY, TlsFlow.OFFSET_IV, TlsFlow.OFFSET_MAC_KEY)
 
-_format = lru_cache(maxsize=None)(RecordFormat)
+_format = lru_cache(maxsize=256)(RecordFormat)
+"""Flows share their format, which is larger than all else that they have."""
 
 
 class Drain(Protocol):
@@ -196,7 +197,7 @@ class FlowCommands:
         )
         try:
             keys = self._check_keys(raw)
-            if keys.record_format is not flow.format:
+            if keys.record_format.terms != flow.format.terms:
                 self._refuse(CommandStatus.BAD_FIELD, TlsFlow.OFFSET_SUITE)
             if flow.rekey_pending:
                 raise CommandFailed(CommandStatus.BUSY)

@@ -4,11 +4,12 @@ RFC 2246 and RFC 5246 section 6.2.3.2 (MAC, padding, then encryption), RFC 7366 
 MAC). TLS 1.0 has no IV on the wire: the last ciphertext block of a record is the IV of the next.
 """
 
-import hmac
 from struct import Struct
 from typing import Final
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES
 from tlsnic.device.packet.headers import Buffer
@@ -25,7 +26,7 @@ from tlsnic.device.tls.record import (
 CHAIN_RECORDS: Final = 256
 """TLS 1.0: that many records before the next one can be sent again."""
 
-_DIGESTS: Final = {20: "sha1", 32: "sha256", 48: "sha384"}
+_DIGESTS: Final = {20: hashes.SHA1(), 32: hashes.SHA256(), 48: hashes.SHA384()}
 _MAC_HEADER: Final = Struct(">Q3sH")
 
 
@@ -92,11 +93,15 @@ class CbcCipher(RecordCipher):
     def seal_run(self, record: Record, count: int, laid_out: memoryview, out: memoryview) -> None:
         body = self._format.prefix_bytes
         total = record.total_bytes
-        for number in range(record.number, record.number + count):
-            sealed = self._format.parse(number, laid_out)
-            out[:body] = sealed.prefix
-            self.seal(sealed, laid_out[body : body + sealed.content_bytes], out[body:total])
+        while True:
+            out[:body] = record.prefix
+            self.seal(record, laid_out[body : body + record.content_bytes], out[body:total])
+            count -= 1
+            if not count:
+                return
             laid_out, out = laid_out[total:], out[total:]
+            prefix = record.prefix[:HEADER_BYTES] + bytes(laid_out[HEADER_BYTES:body])
+            record = record._replace(number=record.number + 1, prefix=prefix)
 
     def begin(self, record: Record) -> RecordStream:
         if self._wiped:
@@ -109,7 +114,7 @@ class CbcCipher(RecordCipher):
         else:
             iv = record.prefix[HEADER_BYTES:]
         encryptor = Cipher(algorithms.AES(self._keys.key), modes.CBC(iv)).encryptor()
-        mac = hmac.new(self._keys.mac_key, digestmod=self._digest)
+        mac = HMAC(self._keys.mac_key, self._digest)
         return _CbcStream(self._format, record, encryptor, mac, self._chain)
 
     def keystream_xor(self, record: Record, offset: int, data: Buffer, out: memoryview) -> None:
@@ -134,7 +139,7 @@ class _CbcStream(RecordStream):
         record_format: RecordFormat,
         record: Record,
         encryptor: CipherContext,
-        mac: hmac.HMAC,
+        mac: HMAC,
         chain: _Chain | None,
     ) -> None:
         super().__init__(record_format, record)
@@ -167,14 +172,14 @@ class _CbcStream(RecordStream):
         """The wire bytes of `laid_out`, which ends with a block or behind the ciphertext."""
         end = start + len(laid_out)
         if start >= self._cipher_end:
-            return self._mac.digest()[start - self._cipher_end : end - self._cipher_end]
+            return self._mac.copy().finalize()[start - self._cipher_end : end - self._cipher_end]
         cipher_end = min(end, self._cipher_end)
         plain = laid_out[: cipher_end - start]
         if self._format.encrypt_then_mac:
             wire = self._encryptor.update(self._with_trailer(start, plain))
             self._mac.update(wire)
             if end > self._cipher_end:
-                wire += self._mac.digest()[: end - self._cipher_end]
+                wire += self._mac.copy().finalize()[: end - self._cipher_end]
             return wire
         self._mac.update(plain[: max(self._content_end - start, 0)])
         wire = self._encryptor.update(self._with_trailer(start, plain))
@@ -191,7 +196,7 @@ class _CbcStream(RecordStream):
             padding = self.record.padding
             self._trailer = bytes((padding,)) * (padding + 1)
             if not self._format.encrypt_then_mac:
-                self._trailer = self._mac.digest() + self._trailer
+                self._trailer = self._mac.copy().finalize() + self._trailer
         skipped = max(start - self._content_end, 0)
         trailer = self._trailer[skipped : end - self._content_end]
         return plain[: max(self._content_end - start, 0)] + trailer

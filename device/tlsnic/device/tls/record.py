@@ -23,7 +23,7 @@ _PREFIX: Final = {size: Struct(f"{size}s") for size in (5, 13, 21)}
 _VERSION_BYTE: Final = 2
 """Where the minor version is; in laid-out CBC records, the padding length."""
 _APPLICATION_DATA: Final = 23
-_REMEMBERED_HEADERS: Final = 1024
+_REMEMBERED_HEADERS: Final = 64
 """Of one format: streams repeat a few record lengths over and over."""
 
 _new = tuple.__new__
@@ -89,6 +89,11 @@ class RecordFormat:
         self._max_content = max_plaintext + inner_type_bytes
         self._sizes: dict[bytes, tuple[int, int, int]] = {}
         self._types = (_APPLICATION_DATA,) if layout.is_tls13 else (21, 22, 23, 24)
+
+    @property
+    def terms(self) -> tuple[SuiteLayout, bool, int]:
+        """What it was made from: equal for formats that are the same."""
+        return self.layout, self.encrypt_then_mac, self.max_plaintext
 
     def parse(self, number: int, prefix: Buffer, at: int = 0) -> Record:
         """The record whose prefix_bytes are at byte `at` of `prefix`, as the host laid them out.
