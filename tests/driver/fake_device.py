@@ -2,7 +2,8 @@
 
 It carries out doorbells at once, in the caller's thread, unless `paused`. It knows rings, phases,
 arming and moderation-free interrupts; of offloads it knows nothing: a packet is the bytes of its
-descriptors. Everything it does wrong on purpose is a named switch.
+data descriptors. Commands in `answers` get that answer, those in `held` none until `release`.
+Everything it does wrong on purpose is a named switch.
 """
 
 import os
@@ -19,6 +20,8 @@ from tlsnic.driver.bus.interrupts import Interrupts, open_eventfds
 IOVA = 0x1_0000_0000
 PHASE = 0x8000
 ARM = 1 << 31
+NO_DATA = TxFlags.PRESYNC | TxFlags.PREFIX | TxFlags.SUFFIX
+BLOCK_OPCODES = (0x100, 0x102)  # those that hand a memory block to the card
 QUEUE_NAMES = (
     [("tx", n, reg.TX_QUEUE_RING_BASE + n * 0x40, n * 8) for n in range(16)]
     + [("rx", n, reg.RX_QUEUE_RING_BASE + n * 0x40, 0x400 + n * 8) for n in range(16)]
@@ -93,9 +96,13 @@ class FakeDevice:
         self.queues = {(n, i): FakeQueue(self, n, i, base) for n, i, base, _ in QUEUE_NAMES}
         self.by_base = {queue.base: queue for queue in self.queues.values()}
         self.by_doorbell = {bell: self.queues[n, i] for n, i, _, bell in QUEUE_NAMES}
-        self.sent = []  # (queue number, frame, first descriptor)
+        self.sent = []  # (queue number, frame, first data descriptor)
+        self.chains = []  # of each packet: (descriptor, bytes) for each descriptor
         self.doorbells = []  # (offset, value)
         self.answers = {}  # opcode: Response fields
+        self.held = set()  # opcodes
+        self.commands = []  # (opcode, raw, memory block or None)
+        self.unanswered = []  # (queue, response)
         self.event_sequence = 0
         self.interrupts = None
         self.intx = False
@@ -225,19 +232,23 @@ class FakeDevice:
 
     def transmit(self, queue):
         mask = queue.config(q.RING_SIZE) - 1
-        first, frame = None, b""
+        first, frame, chain = None, b"", []
         while True:
             assert queue.head != queue.tail, "a packet without END_OF_PACKET"
             raw = self.read(queue.config(q.RING_BASE) + queue.head * 32, 32)
             descriptor = TxDescriptor.unpack_from(raw)
-            first = first or descriptor
             queue.head = queue.head + 1 & mask
-            frame += self.read(descriptor.address, descriptor.length)
+            data = self.read(descriptor.address, descriptor.length)
+            chain.append((descriptor, data))
+            if not descriptor.flags & NO_DATA:
+                first = first or descriptor
+                frame += data
             if descriptor.flags & TxFlags.END_OF_PACKET:
                 break
         status = self.drop.get(frame, TxStatus.OK)
         if status == TxStatus.OK:
             self.sent.append((queue.number, frame, first))
+            self.chains.append(chain)
         if status == TxStatus.DMA_FAULT:
             queue.fail(12, first.address)
         if status or first.flags & TxFlags.REPORT:
@@ -248,6 +259,14 @@ class FakeDevice:
         raw = self.read(queue.config(q.RING_BASE) + queue.head * 32, 32)
         queue.head = queue.head + 1 & queue.config(q.RING_SIZE) - 1
         opcode, command_id = int.from_bytes(raw[:2], "little"), int.from_bytes(raw[4:8], "little")
+        block = None
+        if opcode in BLOCK_OPCODES:
+            address, length = (
+                int.from_bytes(raw[8:16], "little"),
+                int.from_bytes(raw[16:20], "little"),
+            )
+            block = self.read(address, length)
+        self.commands.append((opcode, raw, block))
         answer = self.answers.get(opcode)
         if opcode == 1:
             address = int.from_bytes(raw[8:16], "little")
@@ -262,7 +281,18 @@ class FakeDevice:
             answer = {}
         elif answer is None:
             answer = {"status": CommandStatus.BAD_OPCODE, "detail": opcode}
-        queue.complete(Response(command_id=command_id, opcode=opcode, **answer).pack())
+        response = Response(command_id=command_id, opcode=opcode, **answer).pack()
+        if opcode in self.held:
+            self.unanswered.append((queue, response))
+        else:
+            queue.complete(response)
+
+    def release(self):
+        """Answer the commands that were held."""
+        self.held.clear()
+        for queue, response in self.unanswered:
+            queue.complete(response)
+        self.unanswered.clear()
 
     def deliver(self, frame, number=0, **fields):
         """A frame for a receive queue; False when there is no buffer for it."""

@@ -122,6 +122,55 @@ def test_a_block_is_handed_over_and_wiped(device, attach):
     assert device.read(address, 16) == bytes(16)
 
 
+def test_answers_may_come_in_another_order(device, attach):
+    nic = attach(admin_entries=8)
+    device.held = {0x104}
+    device.answers = {0x104: {"result0": 7}}
+    first = nic.admin.submit(TlsFlowDestroyCommand(handle=3))
+    for _ in range(50):
+        nic.admin.nop()
+    assert first.response is None
+    assert nic.admin.free == 6
+    device.release()
+    assert nic.admin.result(first, 1).result0 == 7
+    assert nic.admin.free == 7
+    assert nic.admin.unknown_responses == 0
+
+
+def test_a_command_can_be_waited_for_again(device, attach):
+    nic = attach()
+    device.held = {0x104}
+    device.answers = {0x104: {}}
+    pending = nic.admin.submit(TlsFlowDestroyCommand(handle=3))
+    calls = []
+    with pytest.raises(CommandTimeoutError):
+        nic.admin.result(pending, 0.03, lambda: calls.append(1))
+    assert len(calls) >= 2
+    nic.admin.result(pending, 1, device.release)
+    assert nic.admin.late_responses == 0
+
+
+@pytest.mark.parametrize("end", ["late answer", "reset", "close"])
+def test_keys_in_a_block_are_wiped_even_when_the_answer_is_late(device, attach, end):
+    nic = attach()
+    device.held = {0x100}
+    device.answers = {0x100: {"result0": 42}}
+    late = []
+    key = bytearray(b"not for others' eyes")
+    with pytest.raises(CommandTimeoutError):
+        nic.admin.execute_secret(TlsFlowCreateCommand(), key, timeout_s=0.01, when_late=late.append)
+    assert key == bytes(20)
+    assert b"for others' eyes" in device.memory, "the card may still read it"
+    if end == "late answer":
+        device.release()
+        nic.admin.nop()
+        assert [response.result0 for response in late] == [42]
+    else:
+        getattr(nic, end)()
+        assert not late
+    assert b"for others' eyes" not in device.memory
+
+
 def test_events_are_typed_kept_and_handed_to_handlers(device, attach):
     nic = attach()
     got = []

@@ -86,3 +86,52 @@ def test_the_last_diagnostic_is_readable(device, attach):
     assert str(nic.diagnostics()) == "TX_LENGTH (transmit 3, operand 0xabc), 9 in all"
     device.regs[reg.DIAG_LAST] = 0xFFFFFF
     assert str(nic.diagnostics()).startswith("0xffff (device 255")
+
+
+def test_tls_is_switched_on_at_attach_unless_it_is_not_wanted(device, attach):
+    assert attach().tx_tls
+    assert device.regs[reg.OFFLOAD_ENABLE] == Offload.TX_TLS
+
+
+def test_tls_stays_off_when_it_is_not_wanted_or_not_offered(device, attach, monkeypatch):
+    assert not attach(tls=False).tx_tls
+    reset = device.reset
+
+    def without_tls():
+        reset()
+        device.regs[reg.CAP_OFFLOADS] = 0x3FF
+
+    monkeypatch.setattr(device, "reset", without_tls)
+    device.reset()
+    nic = attach()
+    assert not nic.tx_tls
+    with pytest.raises(ValueError, match="does not offer"):
+        nic.tx_tls = True
+    assert reg.OFFLOAD_ENABLE not in device.regs
+
+
+def test_receive_offloads_leave_tls_alone(device, attach):
+    nic = attach()
+    nic.offloads = Offload.RX_CHECKSUM
+    assert nic.tx_tls
+    assert nic.offloads == Offload.RX_CHECKSUM
+    with pytest.raises(ValueError, match="tx_tls"):
+        nic.offloads = Offload.TX_TLS
+    with pytest.raises(ValueError, match="RX_TLS needs RX_CHECKSUM"):
+        nic.offloads = Offload.RX_TLS
+    nic.tx_tls = False
+    assert device.regs[reg.OFFLOAD_ENABLE] == Offload.RX_CHECKSUM
+
+
+def test_tls_needs_transmit_checksums(device, attach):
+    nic = attach()
+    assert nic.tx_checksum
+    nic.tx_checksum = False
+    assert not nic.tx_tls
+    with pytest.raises(ValueError, match="tx_checksum is off"):
+        nic.tx_tls = True
+    assert not device.regs[reg.OFFLOAD_ENABLE]
+    nic.tx_checksum = True
+    nic.tx_tls = True
+    nic.reset()
+    assert nic.tx_tls

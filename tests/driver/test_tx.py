@@ -11,7 +11,7 @@ from tlsnic.abi.enums import TxFlags, TxStatus
 from tlsnic.abi.structures import TxDescriptor
 from tlsnic.driver.errors import DeadlineError, ProtocolError, QueueError, RingFullError
 from tlsnic.driver.nic import Nic, NicOptions
-from tlsnic.driver.tx import TxQueue
+from tlsnic.driver.tx import DmaRange, TxQueue
 
 
 def frames(device):
@@ -140,6 +140,91 @@ def test_raw_descriptors_go_out_untouched(device, attach):
         queue.wait_done(ticket, 1)
 
 
+def test_a_chain_copies_some_parts_and_uses_others_in_place(device, attach):
+    nic = attach()
+    queue = nic.tx[0]
+    with nic.bus.dma_alloc(4096) as memory:
+        memory.view[:5] = b"place"
+        ticket = queue.send_chain(
+            [
+                (b"block", TxFlags.PRESYNC),
+                (b"pre", TxFlags.PREFIX),
+                (memoryview(b"fix"), TxFlags.PREFIX),
+                (b"head", 0),
+                (b"", 0),
+                (bytearray(b"er"), 0),
+                (DmaRange(memory.iova, 5), 0),
+                (DmaRange(memory.iova, 0), 0),
+                (b"rest", TxFlags.SUFFIX),
+            ],
+            flags=TxFlags.TLS | TxFlags.L4_CHECKSUM,
+            vlan_tci=1,
+            send_tag=2,
+            mss=3,
+            header_length=4,
+        )
+        queue.wait_done(ticket, 1)
+    (chain,) = device.chains
+    assert [data for _, data in chain] == [b"block", b"prefix", b"header", b"place", b"rest"]
+    first = TxFlags.TLS | TxFlags.L4_CHECKSUM | TxFlags.REPORT
+    assert [descriptor[2:] for descriptor, _ in chain] == [
+        (TxFlags.PRESYNC, 0, 0, 0, 0),
+        (TxFlags.PREFIX, 0, 0, 0, 0),
+        (first, 1, 2, 3, 4),
+        (0, 0, 0, 0, 0),
+        (TxFlags.SUFFIX | TxFlags.END_OF_PACKET, 0, 0, 0, 0),
+    ]
+    assert chain[3][0].address == memory.iova
+
+
+def test_a_chain_in_a_batch_reports_on_its_first_data_descriptor(device, attach):
+    queue = attach(tx_report_every=4).tx[0]
+    with queue.batch():
+        for _ in range(5):
+            queue.send_chain([(b"p", TxFlags.PRESYNC), (b"d", 0), (b"s", TxFlags.SUFFIX)])
+        queue.send_chain([(b"p", TxFlags.PRESYNC), (b"d", 0)], report=False)
+    reports = [
+        [bool(descriptor.flags & TxFlags.REPORT) for descriptor, _ in chain]
+        for chain in device.chains
+    ]
+    silent, loud = [False, False, False], [False, True, False]
+    assert reports == [silent, loud, silent, loud, loud, [False, False]]
+    assert queue.reap() == 15
+    queue.send_chain([(b"d", 0)], report=True)
+    assert queue.reap() == 3
+
+
+def test_a_chain_without_room_posts_nothing(device, attach):
+    queue = attach(tx_entries=8, tx_bounce_bytes=4096).tx[0]
+    device.paused = True
+    for _ in range(5):
+        queue.send(b"a" * 60)
+    pieces = [(b"p", TxFlags.PRESYNC), (b"d", 0), (b"s", TxFlags.SUFFIX)]
+    with pytest.raises(RingFullError):
+        queue.send_chain(pieces)
+    with pytest.raises(RingFullError, match="copy buffer"):
+        queue.send_chain([(bytes(3000), 0), (bytes(1000), TxFlags.SUFFIX)])
+    for wrong in ([], [(b"p", TxFlags.PRESYNC)], pieces * 3):
+        with pytest.raises(ValueError, match=r"descriptors|without frame data"):
+            queue.send_chain(wrong)
+    assert queue.posted == 5
+    device.paused = False
+    device.run()
+    queue.send_chain(pieces)
+    queue.drain(1)
+    assert frames(device) == [b"a" * 60] * 5 + [b"d"]
+
+
+def test_drops_are_told_to_who_wants_to_know(device, attach):
+    queue = attach().tx[0]
+    told = []
+    queue.on_drop = told.append
+    device.drop[b"b" * 60] = TxStatus.BAD_PACKET
+    queue.send(b"b" * 60)
+    queue.drain(1)
+    assert told == list(queue.drops)
+
+
 def test_a_dropped_packet_is_recorded_and_the_queue_goes_on(device, attach):
     queue = attach().tx[0]
     device.drop[b"b" * 60] = TxStatus.BAD_PACKET
@@ -256,6 +341,21 @@ class TxMachine(RuleBasedStateMachine):
             assert self.queue.free == 0 or size > 1024 - 700 - 64 or self.queue.pending
         else:
             self.expected.append(frame)
+        finally:
+            self.queue.batch_depth = 0
+
+    @rule(sizes=st.lists(st.integers(0, 200), min_size=1, max_size=4), batched=st.booleans())
+    def send_chain(self, sizes, batched):
+        self.counter += 1
+        data = [(bytes([self.counter & 0xFF]) * size, 0) for size in (1, *sizes)]
+        self.queue.batch_depth = int(batched)
+        before = self.queue.posted
+        try:
+            self.queue.send_chain([(b"p" * 48, TxFlags.PRESYNC), *data, (b"s", TxFlags.SUFFIX)])
+        except RingFullError:
+            assert self.queue.posted == before
+        else:
+            self.expected.append(b"".join(piece for piece, _ in data))
         finally:
             self.queue.batch_depth = 0
 

@@ -131,7 +131,8 @@ class TxQueue(Queue):
         self.done = 0
         self._rung = 0
         self._reported = 0
-        # First descriptor of the last packet, when a doorbell may still put REPORT there; else -1.
+        # First data descriptor of the last packet that may be reported, as long as its doorbell was
+        # not rung and REPORT can still be put there; else -1.
         self._last_first = -1
         self._bounce_head = 0
         self._bounce_tail = 0
@@ -313,11 +314,12 @@ class TxQueue(Queue):
             self._reported = self.posted  # so that `post` does not add it
         # The piece is given back with the descriptor that uses it.
         self._bounce_head = start + (length + _BOUNCE_ALIGN - 1) // _BOUNCE_ALIGN * _BOUNCE_ALIGN
+        before = self._last_first
         ticket = self.post(
             self._bounce.iova + offset, length, flags, vlan_tci, send_tag, mss, header_length
         )
         if report is False:
-            self._last_first = -1
+            self._last_first = before
         if not self.batch_depth:
             self.flush()
         return ticket
@@ -382,7 +384,8 @@ class TxQueue(Queue):
                     self._bounce_head = start + used
             self._pack(self._view, index << _BYTES_SHIFT, address, length, *values)
             self._bounce_ends[index] = self._bounce_head
-        self._last_first = -1 if report is False else first & self._mask
+        if report is not False:
+            self._last_first = first & self._mask
         self.posted = position
         if not self.batch_depth:
             self.flush()
