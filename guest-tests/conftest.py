@@ -11,6 +11,7 @@ from harness.fixtures import (  # noqa: F401 - fixtures are used by name
     defer,
     environment,
     expect_diagnostic,
+    flows,
     nic,
     nic_options,
     peer,

@@ -13,6 +13,7 @@ import pytest
 from harness.environment import SIDE_GUEST, Environment, open_environment
 from harness.peer import Peer
 from harness.plugin import DETAILS, ENVIRONMENT
+from harness.tls_flow import TlsFlows
 from harness.watch import Watch, check_nothing_lost
 from tlsnic.abi.enums import Diagnostic, EventMask
 from tlsnic.driver.bus import Bus, open_bus
@@ -136,6 +137,14 @@ def expect_diagnostic(watch: Watch) -> ExpectDiagnostic:
         watch.expect(code, count)
 
     return expect
+
+
+@pytest.fixture
+def flows(nic: Nic, peer: Peer) -> Iterator[TlsFlows]:
+    """TLS flows of `nic`; every frame is scanned for plaintext, and none may be left over."""
+    opened = TlsFlows(nic, peer)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
