@@ -51,6 +51,12 @@ class NewReno:
         if self.enabled:
             self.window = self.threshold
 
+    def undo(self, window: int, threshold: int) -> None:
+        """The last `recover` was for nothing: window and threshold from before it, at least."""
+        if self.enabled:
+            self.window = max(self.window, window)
+        self.threshold = max(self.threshold, threshold)
+
     def time_out(self, flight: int, *, again: bool) -> None:
         """The retransmission timer fired; `again`: for the same data (RFC 5681, section 3.1)."""
         if not again:

@@ -66,7 +66,8 @@ def _transmit_frame(queue: TxQueue, outgoing: Outgoing) -> None:
 class Host:
     """IP addresses on a card, and the connections to and from them.
 
-    Attributes: `nic`, `neighbours`, `connections` (by `Endpoint.key` and VLAN), `bad_frames`.
+    Attributes: `nic`, `neighbours`, `connections` (by `Endpoint.key` and VLAN), `bad_frames` (by
+    the card's checksum), `delayed` (how often the ring was full).
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Host:
         self.neighbours = Neighbours(self.mac, self._addresses)
         self.connections: dict[tuple[bytes, int | None], Connection] = {}
         self.bad_frames = 0
+        self.delayed = 0
         self._clock = clock
         self._tx, self._rx = nic.tx[queue], nic.rx[queue]
         self._transmits: dict[Connection, Transmit] = {}
@@ -306,6 +308,7 @@ class Host:
             try:
                 transmit(tx, outgoing)
             except RingFullError:
+                self.delayed += 1
                 self._backlog.append((transmit, outgoing))
         state = connection.state
         accepting = self._accepting.get(connection)

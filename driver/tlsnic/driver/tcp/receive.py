@@ -82,7 +82,7 @@ class Receiver:
     def _insert(self, start: int, low: int, high: int, payload: memoryview) -> None:
         gaps = self._ranges.gaps(low, high)
         if not gaps:
-            self._duplicate = (start, start + len(payload))
+            self._duplicate = (low, high)
         for left, right in gaps:
             self._waiting[left] = bytes(payload[left - start : right - start])
             insort(self._order, left)

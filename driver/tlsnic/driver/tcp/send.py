@@ -5,7 +5,8 @@ the data. Each byte between `una` and `nxt` is in one of three places: in `sacke
 in `lost` (to be sent again), or on its way. `pipe` counts the last kind, so that congestion
 control is the same in all phases: send while the pipe is smaller than the window.
 
-Loss recovery is RFC 6675 with SACK. Without it, duplicate ACKs count as one segment each that has
+Loss recovery is RFC 6675 with SACK, and undone when it proves to have been for nothing: reordering
+looks like loss until the late segment arrives. Without it, duplicate ACKs count as one segment each that has
 left the pipe, which is RFC 6582 with the window's inflation written differently.
 """
 
@@ -73,6 +74,10 @@ class Sender:
         self._retransmitted: list[tuple[int, int, int]] = []  # start, end, `nxt` at that time
         self._recovery_point = iss  # `nxt` when the last recovery began
         self._lost_edge = iss  # below it, all that SACK shows to be lost was put into `lost`
+        # The recovery was for nothing when all that it sent again had arrived before: window and
+        # threshold from before it, and what it sent again and no DSACK told of.
+        self._undo: tuple[int, int] | None = None
+        self._doubtful = RangeSet()
         self._duplicates = 0
         self._forced = False  # one segment may go out of `lost` whatever the window says
         self._window_used = False
@@ -142,6 +147,8 @@ class Sender:
             end += 1  # the FIN fits into the last segment of the data
         self.lost.remove(start, end)
         self._retransmitted.append((start, end, self.nxt))
+        if self._undo is not None:
+            self._doubtful.add(start, end)
         if self._timed is not None and self._timed[0] > start:
             self._timed = None  # Karn's algorithm (RFC 6298, section 3)
         self._statistics.retransmits += 1
@@ -222,8 +229,9 @@ class Sender:
         self._answered = True
         before = self.sacked.total
         for start, end in blocks:
-            # Below the ACK it is a DSACK (RFC 2883), which says nothing about what is lost.
-            if ack <= start < end <= self.nxt and start >= self.una:
+            if end <= ack:  # a DSACK (RFC 2883): these bytes arrived twice
+                self._doubtful.remove(start, end)
+            elif ack <= start < end <= self.nxt and start >= self.una:
                 self.sacked.add(start, end)
                 self.lost.remove(start, end)
         news = self.sacked.total > before
@@ -236,6 +244,10 @@ class Sender:
         if self.sacked:
             self._find_lost()
         if self.recovery is Recovery.NONE:
+            if self._undo is not None and not self._doubtful:
+                self.congestion.undo(*self._undo)
+                self._undo = None
+                self._statistics.undone_recoveries += 1
             self._consider_recovery(now_ns)
         return max(advanced, 0)
 
@@ -337,6 +349,8 @@ class Sender:
             if self.sacked:
                 end = min(end, self.sacked.first[0])
             self.lost.add(self.una, end)
+        self._undo = (self.congestion.window, self.congestion.threshold)
+        self._doubtful.clear()
         self.congestion.recover(self.flight)
         self.recovery = Recovery.FAST
         self._recovery_point = self.nxt
@@ -368,6 +382,7 @@ class Sender:
         # The peer may have dropped what it selectively acknowledged (RFC 2018, section 8).
         self.sacked.clear()
         self._retransmitted.clear()
+        self._undo = None
         self.lost.add(self.una, self.nxt)
         self._duplicates = 0
         self._forced = True

@@ -25,6 +25,7 @@ class Statistics:
         "segments_sent",
         "timeouts",
         "unacceptable",
+        "undone_recoveries",
         "window_probes",
     )
 
@@ -38,6 +39,8 @@ class Statistics:
         self.retransmits = 0
         self.bytes_retransmitted = 0
         self.fast_recoveries = 0
+        self.undone_recoveries = 0
+        """Recoveries found to have been for nothing, because of reordering."""
         self.lost_retransmits = 0
         """Retransmits found to be lost themselves without waiting for the timer."""
         self.timeouts = 0
