@@ -35,9 +35,18 @@ SOME = pytest.mark.parametrize(
 )  # fmt: skip
 
 SIZES = st.one_of(st.integers(0, 80), st.sampled_from([0, 1, 15, 16, 17, 255, 600]))
-RECORDS = st.lists(
-    st.tuples(SIZES, st.integers(21, 24), st.sampled_from([0, 0, 0, 1, 9])), min_size=1, max_size=6
-)
+RECORDS = st.one_of(
+    st.lists(
+        st.tuples(SIZES, st.integers(21, 24), st.sampled_from([0, 0, 0, 1, 9])),
+        min_size=1,
+        max_size=6,
+    ),
+    # as bulk data has them: all but the last of one size
+    st.builds(
+        lambda size, count, last: [(size, 23, 0)] * count + [(last, 23, 0)],
+        SIZES, st.integers(2, 9), SIZES,
+    ),
+)  # fmt: skip
 BYTES = st.one_of(st.integers(1, 40), st.integers(1, 1200))
 PLACE = st.floats(0, 1, exclude_max=True)
 STEPS = st.lists(
@@ -103,7 +112,7 @@ def filled(case, records=((100, 23, 0), (60, 22, 1), (300, 23, 0)), **options):
 
 @EVERY
 @settings(max_examples=25)
-@given(records=RECORDS, steps=STEPS, number=st.sampled_from([0, 7, 2**32 - 2, 2**64 - 7]),
+@given(records=RECORDS, steps=STEPS, number=st.sampled_from([0, 7, 2**32 - 2, 2**64 - 11]),
        sequence=st.sampled_from([1000, 2**32 - 100, 2**32 - 3]))  # fmt: skip
 def test_any_packets_of_any_records(case, records, steps, number, sequence):
     """In order, again, and ahead with or without the state: byte for byte the reference's stream."""
@@ -116,6 +125,9 @@ def test_any_packets_of_any_records(case, records, steps, number, sequence):
             end = min(begin + step[2], len(stream))
             before = flow.cursor
             if not chain.can_start(begin):
+                header_end = stream.records[stream.index_at(begin)].start + 5
+                if end < header_end:
+                    continue  # a part of a header goes, as no key is needed for it
                 with pytest.raises(Refused):
                     again(flow, stream, begin, end, update=step[3])
                 assert flow.cursor == before
@@ -271,6 +283,41 @@ def test_a_wrong_header_is_refused_before_anything_is_encrypted(case, at, cut):
 
 
 @SOME
+def test_what_is_taken_for_a_header_is_one(case):
+    """A wrong length lets content take the place of a header, also where that is cut off."""
+    stream, flow = filled(case, [(100, 23, 0), (100, 23, 0)])
+    pack_into(">H", stream.laid_out, 3, stream.records[0].total - 5 - 64)
+    header = case.layout.prefix_bytes
+    for end in range(stream.records[0].total - 64 + 5, stream.records[0].total - 64 + header):
+        with pytest.raises(Refused) as refusal:
+            in_order(flow, stream, 0, end)
+        assert refusal.value.code is Diagnostic.TLS_RECORD
+    assert flow.cursor.position == 0
+
+
+@SOME
+def test_a_packet_that_starts_in_a_header_has_the_bytes_of_the_block(case):
+    """Else content could leave as what a wrong block says is a nonce."""
+    stream, flow = filled(case, [(100, 23, 0), (100, 23, 0)])
+    wire = bytes(stream.wire)
+    assert in_order(flow, stream, 0, len(wire)) == wire
+    header = case.layout.prefix_bytes
+    start = stream.records[1].start
+    for offset in range(header):
+        block = TlsPresync(
+            tcp_sequence=stream.sequence_at(start + header - offset),
+            record_number=1,
+            record_header=bytes(stream.laid_out[start : start + 24]),
+        )
+        beside = stream.beside(0, 1)._replace(presync=block.pack())
+        with pytest.raises(Refused) as refusal:
+            presynced(flow, stream, start + header, start + header + 16, beside=beside)
+        assert refusal.value.code is Diagnostic.TLS_PRESYNC
+        begin, end = start + offset, start + offset + 60
+        assert again(flow, stream, begin, end) == wire[begin:end]
+
+
+@SOME
 @settings(max_examples=30)
 @given(off=st.integers(-(2**31), 2**31 - 1).filter(bool), at=st.integers(0, 300))
 def test_any_other_sequence_number_is_refused(case, off, at):
@@ -309,13 +356,17 @@ def test_the_last_record_number(case):
     stream, flow = filled(case, [(10, 23, 0)] * 2, number=2**64 - 2)
     in_order(flow, stream, 0, len(stream))
     assert flow.cursor.number == 2**64
-    number, stream.number = stream.number, 0
-    stream.add(10)
-    assert number == 2**64
-    with pytest.raises(Refused) as refusal:
-        in_order(flow, stream, stream.records[2].start, len(stream))
-    assert refusal.value.code is Diagnostic.TLS_RECORD
-    assert again(flow, stream, 0, stream.records[2].start) == stream.wire[: stream.records[2].start]
+    stream.number = 0  # for the reference, which cannot count on either
+    third = stream.add(40).start
+    header = case.layout.prefix_bytes
+    for end in (third + header, third + header + 1, len(stream) - 1, len(stream)):
+        with pytest.raises(Refused) as refusal:
+            in_order(flow, stream, third, end)
+        assert refusal.value.code is Diagnostic.TLS_RECORD
+        with pytest.raises(Refused):  # from the last record on
+            again(flow, stream, stream.records[1].start, end)
+    assert flow.cursor.position == third
+    assert again(flow, stream, 0, third) == stream.wire[:third]
 
 
 # Positions beyond 2^31 and 2^32

@@ -115,7 +115,7 @@ def encrypt_presynced(
     Raises:
         Refused: nothing was written, and the flow is as before.
     """
-    cursor, record = _start_elsewhere(flow, sequence, presync, prefix)
+    cursor, record = _start_elsewhere(flow, sequence, presync, prefix, payload)
     pieces, following = _plan(flow, cursor, record, payload)
     suffix = _checked_suffix(flow, pieces[-1], suffix)
     stream = None
@@ -142,7 +142,7 @@ def check_before_start(flow: TxFlow, sequence: int, length: int, presync: Presyn
 
 
 def _start_elsewhere(
-    flow: TxFlow, sequence: int, presync: Presync, prefix: Buffer
+    flow: TxFlow, sequence: int, presync: Presync, prefix: Buffer, payload: memoryview
 ) -> tuple[Cursor, Record | None]:
     """The cursor that a presync block describes; the record when the packet starts in its body."""
     refused = Refused(Diagnostic.TLS_PRESYNC, sequence)
@@ -160,6 +160,10 @@ def _start_elsewhere(
         raise refused
     record_format = flow.format
     if offset < record_format.prefix_bytes:
+        # Else a wrong sequence number would let content leave as what it takes for a nonce.
+        rest = record_header[offset : record_format.prefix_bytes]
+        if payload[: len(rest)] != rest[: len(payload)]:
+            raise refused
         return Cursor(start + offset, start, number, record_header[:offset], None), None
     try:
         record = record_format.parse(number, record_header)
@@ -185,6 +189,14 @@ def _is_plausible(flow: TxFlow, epoch: Epoch, start: int, number: int) -> bool:
     return (start > cursor.start) - (start < cursor.start) == (number > cursor.number) - (
         number < cursor.number
     )
+
+
+def _check_header(flow: TxFlow, start: int, head: bytes) -> None:
+    """Refuses what cannot be a header before it leaves as one: its nonce is still to come."""
+    try:
+        flow.format.header_total(head)
+    except BadRecord:
+        raise _bad_record(flow, start) from None
 
 
 def _bad_record(flow: TxFlow, start: int) -> Refused:
@@ -215,6 +227,8 @@ def _plan(
             missing = prefix_bytes - offset
             if length - at < missing:
                 head += bytes(payload[at:])
+                if len(head) >= HEADER_BYTES:
+                    _check_header(flow, start, head)
                 pieces.append(Piece(at, length, offset, None, epoch, 0))
                 return pieces, Cursor(position + length, start, number, head, None)
             try:
@@ -248,7 +262,7 @@ def _plan(
         if start == key_ends:
             epoch, number, key_ends = newest, newest.first_number, _NEVER
         offset, head, record, at = 0, b"", None, end
-    if number > MAX_RECORD_NUMBER + (offset == 0):
+    if number > MAX_RECORD_NUMBER + (record is None):
         raise _bad_record(flow, start)
     return pieces, Cursor(position + length, start, number, b"", None)
 
