@@ -62,6 +62,8 @@ TRAFFIC = (
     Tool("iputils-ping", command="ping"),
     Tool("iperf3", command="iperf3"),
     Tool("socat", command="socat"),
+    Tool("openssl", command="openssl"),
+    Tool("tshark", command="tshark"),
 )
 
 
