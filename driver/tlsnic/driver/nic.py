@@ -31,7 +31,8 @@ from tlsnic.driver.queue import Queue
 from tlsnic.driver.rx import RxPacket, RxQueue
 from tlsnic.driver.settings import Capabilities, Settings, counter_offsets, read_capabilities
 from tlsnic.driver.tls.counters import TlsCounters
-from tlsnic.driver.tls.send_tag import SendTag, alloc
+from tlsnic.driver.tls.flow_block import create_flow
+from tlsnic.driver.tls.send_tag import SendTag
 from tlsnic.driver.tls.session import FlowAddress, TlsSession
 from tlsnic.driver.tx import TxQueue
 from tlsnic.driver.waiting import Waiter
@@ -354,14 +355,10 @@ class Nic(Settings):
         session's. Raises SendTagRefused when the connection has to go on in software; RingFullError
         and like `AdminQueue.execute`.
         """
-        tag = alloc(
-            self,
-            session,
-            address,
-            tcp_sequence,
-            rate_bytes_per_s=rate_bytes_per_s,
-            record_number=record_number,
-        )
+        number = session.record_number if record_number is None else record_number
+        tcp_sequence &= 0xFFFF_FFFF
+        handle = create_flow(self, session, address, tcp_sequence, number, rate_bytes_per_s)
+        tag = SendTag(self, session, address, tcp_sequence, number, rate_bytes_per_s, handle)
         self.send_tags[tag.handle] = tag
         return tag
 

@@ -12,6 +12,7 @@ from tlsnic.driver.errors import (
     SendTagDeadError,
     SendTagRefused,
 )
+from tlsnic.driver.tls.send_tag import OutcomeKind
 
 GCM13 = CipherSuite.TLS13_AES_128_GCM
 CREATE, QUERY, REKEY, RATE, DESTROY = range(0x100, 0x105)
@@ -22,7 +23,7 @@ def nic(device, attach, monkeypatch):
     """On the model, which answers every TLS command."""
     monkeypatch.setattr(waiting, "GONE_CHECK_S", 0.01)
     device.answers = {CREATE: {"result0": 77}, REKEY: {}, RATE: {}, DESTROY: {}}
-    return attach(command_timeout_s=0.02)
+    return attach(tx_queues=2, command_timeout_s=0.02)
 
 
 def connect(nic):
@@ -86,6 +87,31 @@ def test_a_refused_rekey_or_rate_changes_nothing(device, nic):
     assert tag.rate_bytes_per_s == 0
     stream.write(10)
     assert tag.records.newest.session_epoch == 0
+
+
+def test_a_rekey_without_answer_closes_the_flow(device, nic):
+    tag, stream = connect(nic)
+    device.held = {REKEY}
+    session = make_session(GCM13, seed=2)
+    with pytest.raises(CommandTimeoutError):
+        tag.modify_rekey(session, stream.end)
+    with pytest.raises(SendTagDeadError, match="being freed"):
+        stream.send(nic.tx[0], START, 50)
+    device.release()
+    tag.free()
+    assert bytes(session.key) not in device.memory
+    assert opcodes(device) == [CREATE, REKEY, DESTROY]
+
+
+def test_a_queue_that_was_restarted_is_not_waited_for(device, nic):
+    tag, stream = connect(nic)
+    device.paused = True
+    for n in range(3):
+        stream.send(nic.tx[0], START + 10 * n, 10)
+    nic.tx[0].restart()
+    device.paused = False
+    assert stream.send(nic.tx[1], START + 30, 10).kind is OutcomeKind.IN_ORDER
+    assert [number for number, *_ in device.sent] == [1]
 
 
 def test_freeing_takes_completions_meanwhile(device, nic):

@@ -18,6 +18,8 @@ a resync is pending is that of nfp's nfp_net_tls_tx().
 
 A TLS 1.0 flow cannot be resumed at a later record, because the card lacks the ciphertext block
 before it: once out of step it stays in software.
+
+What is encrypted here does not wait for frames that a rate limit holds back: it may overtake them.
 """
 
 from __future__ import annotations
@@ -25,42 +27,29 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tlsnic.abi.enums import (
-    CipherSuite,
-    CommandStatus,
-    Diagnostic,
-    Offload,
-    PresyncFlags,
-    TlsDirection,
-    TlsFeature,
-    TlsFlowFlags,
-    TxFlags,
-)
+from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsFeature, TxFlags
 from tlsnic.abi.structures import (
-    Response,
-    TlsFlow,
-    TlsFlowCreateCommand,
     TlsFlowDestroyCommand,
     TlsFlowQueryCommand,
     TlsFlowRateCommand,
     TlsFlowRekeyCommand,
     TlsFlowState,
-    TlsPresync,
     TxCompletion,
 )
-from tlsnic.abi.suites import BLOCK_BYTES, RecordKind
+from tlsnic.abi.suites import RecordKind
 from tlsnic.driver.admin import PendingCommand
 from tlsnic.driver.bus.errors import BusError
 from tlsnic.driver.errors import (
     CommandError,
+    CommandTimeoutError,
     DeviceGoneError,
     DeviceResetError,
     ResyncPendingError,
-    RingFullError,
     SendTagDeadError,
-    SendTagRefused,
 )
 from tlsnic.driver.tls.counters import TlsCounters
+from tlsnic.driver.tls.flow_block import flow_block, refused
+from tlsnic.driver.tls.presync import cbc_suffix, presync_parts
 from tlsnic.driver.tls.records import START_MARKER, Entry, RecordMap
 from tlsnic.driver.tls.session import FlowAddress, ReadableBuffer, TlsSession
 from tlsnic.driver.tx import DmaRange, TxQueue
@@ -79,8 +68,6 @@ _VLAN_INSERT = int(TxFlags.VLAN_INSERT)
 _PRESYNC = int(TxFlags.PRESYNC)
 _PREFIX = int(TxFlags.PREFIX)
 _SUFFIX = int(TxFlags.SUFFIX)
-_PRESYNC_UPDATE = int(PresyncFlags.UPDATE_STATE)
-_PRESYNC_PREFIX = int(PresyncFlags.PREFIX)
 
 _KEYS_IN_CARD = 2  # of the newest epoch and the one before
 _CHAINED_RECORDS = 256  # TLS 1.0: as many records before the newest can be sent again
@@ -344,10 +331,11 @@ class SendTag:
         """A packet with TLS in parts; `presync`: the record it starts in, whether state moves."""
         parts: list[tuple[Payload, int]] = [(headers, 0), (payload, 0)]
         if presync is not None:
-            block, prefix = self._presync_parts(sequence, length, *presync)
+            block, prefix = presync_parts(sequence, length, *presync, is_cbc=self._is_cbc)
             parts[:0] = [(block, _PRESYNC), (prefix, _PREFIX)]
         if self._is_cbc:
-            parts.append((self._suffix(sequence + length & _SEQUENCE_MASK), _SUFFIX))
+            end = sequence + length & _SEQUENCE_MASK
+            parts.append((cbc_suffix(self.records, self.session, end), _SUFFIX))
         return queue.send_chain(
             parts,
             flags=_TLS | (_SEGMENT if mss else _CHECKSUMS) | (0 if vlan is None else _VLAN_INSERT),
@@ -357,40 +345,6 @@ class SendTag:
             header_length=len(headers),
             report=report,
         )
-
-    def _presync_parts(
-        self, sequence: int, length: int, entry: Entry, moves: bool
-    ) -> tuple[bytes, bytes]:
-        """The presync block for a packet that starts in `entry`, and the record's bytes before it
-        when the card needs them (reference, TLS chapter, Prefix)."""
-        start, record, _ = entry
-        offset = sequence - start & _SEQUENCE_MASK
-        end, total = offset + length, len(record.data)
-        needs_prefix = offset >= record.prefix_bytes and (
-            self._is_cbc
-            or end > record.prefix_bytes + record.content_bytes
-            or (moves and end < total)
-        )
-        prefix = record.data[:offset] if needs_prefix else b""
-        flags = (_PRESYNC_UPDATE if moves else 0) | (_PRESYNC_PREFIX if prefix else 0)
-        block = TlsPresync.STRUCT.pack(
-            start, flags, len(prefix), record.number, record.data[: record.prefix_bytes]
-        )
-        return block, prefix
-
-    def _suffix(self, end_sequence: int) -> bytes:
-        """CBC: the rest of the cipher block that a packet's end cuts."""
-        entry = self.records.get(end_sequence)
-        if not isinstance(entry, Entry):
-            return b""  # the packet ends with the newest record
-        data, prefix_bytes = entry.record.data, entry.record.prefix_bytes
-        end = end_sequence - entry.start_sequence & _SEQUENCE_MASK
-        cipher_end = len(data)
-        if self.session.encrypt_then_mac:
-            cipher_end -= self.session.layout.tag_bytes
-        if not prefix_bytes < end < cipher_end:
-            return b""
-        return data[end : end + (prefix_bytes - end) % BLOCK_BYTES]
 
     def _post_plain(
         self, out: _Packet, payload: Payload, kind: OutcomeKind, handle: int = 0
@@ -416,11 +370,16 @@ class SendTag:
     def _move_to(self, queue: TxQueue) -> None:
         """The card serves its queues in turns: what was posted on the old one must leave first."""
         self._check_alive()
-        before = self._queue
-        if before is not None and not before.is_done(self._ticket):
-            before.flush()
-            before.wait_done(self._ticket, self.nic.options.command_timeout_s)
+        self._wait_sent()
         self._queue = queue
+
+    def _wait_sent(self) -> None:
+        """Wait until the card is done with the flow's last packet."""
+        queue, ticket = self._queue, self._ticket
+        # A queue that was restarted has forgotten its tickets.
+        if queue is not None and ticket <= queue.posted and not queue.is_done(ticket):
+            queue.flush()
+            queue.wait_done(ticket, self.nic.options.command_timeout_s)
 
     # In step and out of step
 
@@ -494,7 +453,7 @@ class SendTag:
         try:
             self.nic.admin.execute(command)
         except CommandError as error:
-            raise _refused(error) from None
+            raise refused(error) from None
         self.rate_bytes_per_s = rate_bytes_per_s
 
     def modify_rekey(self, session: TlsSession, tcp_sequence: int) -> None:
@@ -502,18 +461,23 @@ class SendTag:
         record numbers of `session`; those before it keep theirs.
 
         Raises SendTagRefused (BUSY: the stream has not reached the last rekey), ValueError,
-        SendTagDeadError, and like `AdminQueue.execute`.
+        SendTagDeadError, and like `AdminQueue.execute`; after a CommandTimeoutError the flow is
+        closing, and `free` waits for its end.
         """
         self._check_alive()
         if session.suite != self.session.suite:
             raise ValueError("a rekey keeps version and cipher suite")
         if not self.records.is_boundary(tcp_sequence):
             raise ValueError(f"no record starts at {tcp_sequence:#x}")
-        block = _flow_block(session, self.address, tcp_sequence, session.record_number, 0)
+        block = flow_block(session, self.address, tcp_sequence, session.record_number, 0)
         try:
             self.nic.admin.execute_secret(TlsFlowRekeyCommand(handle=self.handle), block)
         except CommandError as error:
-            raise _refused(error) from None
+            raise refused(error) from None
+        except CommandTimeoutError:
+            # Whether the card has the new key is not known: no packet may find out.
+            self._close()
+            raise
         self._epoch = self.records.new_epoch(tcp_sequence)
         self._sessions[self._epoch] = session
         self.session = session
@@ -536,14 +500,11 @@ class SendTag:
         """
         if self._dead is not None:
             return
-        admin = self.nic.admin
         try:
             if self._destroy is None:
-                for queue in self.nic.tx:
-                    queue.flush()
-                self._destroy = admin.submit(TlsFlowDestroyCommand(handle=self.handle))
-                self._expected, self._resync_at = _NOWHERE, None
-            admin.result(self._destroy, timeout_s, self._reap_all)
+                self._close()
+            assert self._destroy is not None
+            self.nic.admin.result(self._destroy, timeout_s, self._reap_all)
         except (DeviceGoneError, DeviceResetError, BusError) as error:
             self.die(str(error))
         except CommandError as error:
@@ -551,6 +512,13 @@ class SendTag:
             if error.status != CommandStatus.BAD_HANDLE:
                 raise
         self.die("freed")
+
+    def _close(self) -> None:
+        """Send TLS_FLOW_DESTROY behind everything that was posted."""
+        for queue in self.nic.tx:
+            queue.flush()
+        self._destroy = self.nic.admin.submit(TlsFlowDestroyCommand(handle=self.handle))
+        self._expected, self._resync_at = _NOWHERE, None
 
     def _reap_all(self) -> None:
         """The card may be waiting for room in a completion ring."""
@@ -596,9 +564,7 @@ class SendTag:
     def _ask_for_chain(self, software: SoftwareTls) -> None:
         """TLS 1.0: the card knows the last ciphertext block before the record it is at, which is
         not acknowledged yet."""
-        if self._queue is not None and not self._queue.is_done(self._ticket):
-            self._queue.flush()
-            self._queue.wait_done(self._ticket, self.nic.options.command_timeout_s)
+        self._wait_sent()
         state = self.query()
         software.know_iv(state.record_number, state.record_iv)
 
@@ -622,95 +588,3 @@ class _Packet(NamedTuple):
 def _is_before(a: int, b: int) -> bool:
     """Whether TCP sequence number `a` lies before `b`."""
     return a - b & _SEQUENCE_MASK >= _BEHIND
-
-
-def _refused(error: CommandError) -> SendTagRefused:
-    return SendTagRefused(error.status, str(error))
-
-
-def _flow_block(
-    session: TlsSession,
-    address: FlowAddress,
-    tcp_sequence: int,
-    record_number: int,
-    rate_bytes_per_s: int,
-) -> bytearray:
-    """A TLS flow block, which holds keys: to be overwritten after use."""
-    layout = session.layout
-    flags = TlsFlowFlags(0)
-    if session.encrypt_then_mac:
-        flags |= TlsFlowFlags.ENCRYPT_THEN_MAC
-    if rate_bytes_per_s:
-        flags |= TlsFlowFlags.RATE_LIMIT
-    if address.vlan_id is not None:
-        flags |= TlsFlowFlags.VLAN
-    block = bytearray(TlsFlow.SIZE)
-    TlsFlow.STRUCT.pack_into(
-        block,
-        0,
-        TlsDirection.TRANSMIT,
-        address.ip_version,
-        flags,
-        layout.version,
-        address.vlan_id or 0,
-        session.suite,
-        record_number,
-        tcp_sequence,
-        address.local_port,
-        address.remote_port,
-        rate_bytes_per_s,
-        len(session.key),
-        len(session.iv),
-        len(session.mac_key),
-        session.max_plaintext,
-        address.local_address,
-        address.remote_address,
-        session.key,
-        session.iv,
-        session.mac_key,
-    )
-    return block
-
-
-def alloc(
-    nic: Nic,
-    session: TlsSession,
-    address: FlowAddress,
-    tcp_sequence: int,
-    *,
-    rate_bytes_per_s: int = 0,
-    record_number: int | None = None,
-) -> SendTag:
-    """What `Nic.snd_tag_alloc` does."""
-    caps = nic.capabilities
-    wanted = int(session.suite)
-    if session.encrypt_then_mac:
-        wanted |= CipherSuite.ENCRYPT_THEN_MAC
-    if wanted & ~caps.tls_tx_suites:  # keys are not shown to a card that cannot use them
-        raise SendTagRefused(
-            CommandStatus.UNSUPPORTED, f"{session!r} is not among the card's suites"
-        )
-    if rate_bytes_per_s and not caps.offloads & Offload.TX_RATE_LIMIT:
-        raise SendTagRefused(CommandStatus.UNSUPPORTED, "the card has no rate limits")
-    if not nic.tx_checksum:
-        raise SendTagRefused(CommandStatus.DEPENDENCY, "transmit checksums are switched off")
-    number = session.record_number if record_number is None else record_number
-    tcp_sequence &= _SEQUENCE_MASK
-
-    def too_late(response: Response) -> None:
-        """Nobody knows the flow that was made after all: away with it."""
-        if response.status == CommandStatus.OK:
-            try:
-                nic.admin.submit(TlsFlowDestroyCommand(handle=response.result0))
-            except RingFullError:
-                return  # it goes with the next reset
-
-    try:
-        response = nic.admin.execute_secret(
-            TlsFlowCreateCommand(),
-            _flow_block(session, address, tcp_sequence, number, rate_bytes_per_s),
-            when_late=too_late,
-        )
-    except CommandError as error:
-        raise _refused(error) from None
-    return SendTag(nic, session, address, tcp_sequence, number, rate_bytes_per_s, response.result0)
