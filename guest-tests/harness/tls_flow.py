@@ -23,7 +23,7 @@ from tlsnic.driver.errors import RingFullError
 from tlsnic.driver.nic import Nic
 from tlsnic.driver.tls.framing import APPLICATION_DATA, HANDSHAKE, Framer, LaidOutRecord
 from tlsnic.driver.tls.records import Entry, RecordMap
-from tlsnic.driver.tls.send_tag import Outcome, SendTag
+from tlsnic.driver.tls.send_tag import Outcome, OutcomeKind, SendTag
 from tlsnic.driver.tls.session import FlowAddress, TlsSession
 from tlsnic.driver.tx import TxQueue
 
@@ -70,11 +70,13 @@ class TlsFlows:
         address: FlowAddress | None = None,
         vlan: int | None = None,
         rate_bytes_per_s: int = 0,
+        software: bool = False,
     ) -> Flow:
         """A connection that the card encrypts from TCP sequence number `sequence` on.
 
         openssl: its far end is OpenSSL, else keys are made up (`session`, or from a seed) and only
-        software TLS judges. ip: "IP" or "IPv6". Raises SendTagRefused.
+        software TLS judges. ip: "IP" or "IPv6". software: the card is not asked until
+        `Flow.offload`. Raises SendTagRefused.
         """
         tls = None
         if session is None and openssl:
@@ -97,14 +99,9 @@ class TlsFlows:
             )
         if address is None:
             address = self.address(ip, vlan=vlan)
-        tag = self.nic.snd_tag_alloc(
-            session,
-            address,
-            sequence,
-            rate_bytes_per_s=rate_bytes_per_s,
-            record_number=record_number,
-        )
-        flow = Flow(self, tag, session, sequence, record_number, tls)
+        flow = Flow(self, address, session, sequence, record_number, tls)
+        if not software:
+            flow.offload(rate_bytes_per_s=rate_bytes_per_s)
         self.flows.append(flow)
         return flow
 
@@ -149,8 +146,7 @@ class TlsFlows:
     def close(self) -> None:
         """Free all flows; fails the test when frames came that nobody collected."""
         for flow in self.flows:
-            if flow.tag.is_alive:
-                flow.tag.free(_TIMEOUT_S)
+            flow.free()
         if self.nic.link_up and self.nic.started:
             left = self.collect()
             assert not left, f"{len(left)} frames that no test has looked at: {left[0][:80].hex()}"
@@ -159,15 +155,16 @@ class TlsFlows:
 class Flow:
     """One connection: its send tag, its records, and the stream that came of them.
 
-    Attributes: `tag`; `tls`, its TlsPeer or None; `framer`; `records` (never acknowledged, unlike
-    those of the tag); `stream`, what has come; `sent_end`, sequence number behind the newest bytes
-    that `send` was given; `peer_sequence`, `window`, `tcp_flags`, `tcp_options` for its headers.
+    Attributes: `tag`, None while software encrypts; `tls`, its TlsPeer or None; `framer`; `records`
+    (never acknowledged, unlike those of the tag); `stream`, what has come; `sent_end`, sequence
+    number behind the newest bytes that `send` was given; `peer_sequence`, `window`, `tcp_flags`,
+    `tcp_options` for its headers.
     """
 
     def __init__(
         self,
         flows: TlsFlows,
-        tag: SendTag,
+        address: FlowAddress,
         session: TlsSession,
         sequence: int,
         record_number: int | None,
@@ -177,10 +174,11 @@ class Flow:
         from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - slow in a guest
 
         self.flows = flows
-        self.tag = tag
+        self.tag: SendTag | None = None
         self.tls = tls
-        self.address = tag.address
-        self.random = random.Random(tag.address.local_port)
+        self.address = address
+        self.session = session
+        self.random = random.Random(address.local_port)
         self.framer = Framer(session, self.random.randbytes)
         if record_number is not None:
             self.framer.next_number = record_number
@@ -204,6 +202,29 @@ class Flow:
         self._decrypted_bytes = 0  # of the encrypted stream
         self._read_bytes = 0  # plaintext that came of it
         self._digest = hashlib.sha256()
+
+    # Offload
+
+    def offload(self, *, rate_bytes_per_s: int = 0) -> SendTag:
+        """The card encrypts from the end of the records so far. Raises SendTagRefused."""
+        self.tag = self.flows.nic.snd_tag_alloc(
+            self.session,
+            self.address,
+            self.end,
+            rate_bytes_per_s=rate_bytes_per_s,
+            record_number=self.framer.next_number,
+        )
+        return self.tag
+
+    def to_software(self) -> None:
+        """From now on software TLS encrypts, also what is sent again. The tag stays the caller's."""
+        self.tag = None
+
+    def free(self) -> None:
+        """Free the tag, if there is one; software encrypts from here on."""
+        if self.tag is not None:
+            self.tag.free(_TIMEOUT_S)
+        self.tag = None
 
     # Records
 
@@ -244,7 +265,8 @@ class Flow:
 
     def add(self, record: LaidOutRecord) -> Entry:
         """Add a record that was framed elsewhere; its plaintext is not looked for."""
-        self.tag.records.add(self.end, record)
+        if self.tag is not None:
+            self.tag.records.add(self.end, record)
         return self.records.add(self.end, record)
 
     def key_update(self) -> Entry:
@@ -255,12 +277,14 @@ class Flow:
 
     def rekey(self, session: TlsSession) -> None:
         """Records from here on have the keys of `session`. Raises SendTagRefused."""
-        self.tag.modify_rekey(session, self.end)
+        if self.tag is not None:
+            self.tag.modify_rekey(session, self.end)
         self.new_keys(session)
 
     def new_keys(self, session: TlsSession) -> None:
         """The same, without telling the card."""
         self._sessions[self.records.new_epoch(self.end)] = session
+        self.session = session
         self.framer.rekey(session)
 
     # Packets
@@ -304,27 +328,53 @@ class Flow:
         vlan_inline: int | None = None,
         report: bool | None = None,
     ) -> Outcome:
-        """Transmit `length` bytes of the laid-out stream from `sequence` on, or `payload` instead.
+        """Transmit `length` bytes of the stream from `sequence` on, or `payload` instead.
 
-        The VLAN tag of a flow that has one is inserted by the card, or is in the frame.
+        The card gets them laid out; in software, and from before the start of offload, they are
+        encrypted here. Without offload the outcome's kind is SOFTWARE. The VLAN tag of a flow that
+        has one is inserted by the card, or is in the frame.
         """
         sequence &= _SEQUENCE_MASK
         if payload is None:
-            payload = self.records.read(sequence, length)
+            payload = self._payload(sequence, length)
         headers = self.headers(sequence, len(payload), vlan_inline=vlan_inline)
         vlan = self.address.vlan_id if vlan_inline is None else None
         queue = queue or self.queue
-        options = {"mss": mss, "vlan": vlan, "report": report}
         try:
-            outcome = self.tag.transmit(queue, headers, sequence, payload, **options)
+            outcome = self._transmit(queue, headers, sequence, payload, mss, vlan, report)
         except RingFullError:
             queue.drain(_TIMEOUT_S)
-            outcome = self.tag.transmit(queue, headers, sequence, payload, **options)
+            outcome = self._transmit(queue, headers, sequence, payload, mss, vlan, report)
         queue.flush()
         end = sequence + len(payload) & _SEQUENCE_MASK
         if self.records.position(end) > self.records.position(self.sent_end):
             self.sent_end = end
         return outcome
+
+    def _payload(self, sequence: int, length: int) -> bytes:
+        if self.tag is None:
+            return self.expected(sequence, length)
+        before = min(length, max(0, -self.tag.records.position(sequence)))
+        return self.expected(sequence, before) + self.records.read(
+            sequence + before & _SEQUENCE_MASK, length - before
+        )
+
+    def _transmit(
+        self,
+        queue: TxQueue,
+        headers: bytes,
+        sequence: int,
+        payload: bytes,
+        mss: int,
+        vlan: int | None,
+        report: bool | None,
+    ) -> Outcome:
+        if self.tag is not None:
+            return self.tag.transmit(
+                queue, headers, sequence, payload, mss=mss, vlan=vlan, report=report
+            )
+        ticket = queue.send(headers + payload, checksum=not mss, mss=mss, vlan=vlan, report=report)
+        return Outcome(OutcomeKind.SOFTWARE, ticket)
 
     def send_rest(self, packet_bytes: int = 1400, *, mss: int = 0) -> list[Outcome]:
         """Transmit all that is laid out and was not sent, in packets of so many bytes."""
