@@ -15,6 +15,7 @@ from tlsnic.driver.tx import DmaRange
 
 IN_ORDER, PRESYNC = OutcomeKind.IN_ORDER, OutcomeKind.PRESYNC
 SOFTWARE = OutcomeKind.SOFTWARE
+MASK = 0xFFFF_FFFF
 GCM13 = CipherSuite.TLS13_AES_128_GCM
 CASES = [(suite, False) for suite in SUITES] + [
     (suite, True)
@@ -122,6 +123,55 @@ def test_a_loss_inside_the_host_is_bridged_by_software_until_a_record_starts(car
     assert late.kind is (SOFTWARE if chained else PRESYNC)
     check(card, tag, tag.session, bounds[5])
     assert len(card.frames) == 5
+    assert not card.codes
+
+
+@pytest.mark.parametrize(("suite", "etm"), CASES, ids=IDS)
+def test_any_order_of_packets_losses_acks_and_rekeys_keeps_the_bytes_right(card, nic, suite, etm):
+    tag, stream = connect(nic, suite, etm)
+    source = random.Random(f"walk {suite} {etm}")
+    chained = suite == CipherSuite.TLS10_AES_CBC_SHA1
+    sessions = {0: tag.session}
+    truth, software = bytearray(), SoftwareTls(sessions)
+    acked = sent = rekeyed = 0
+    kinds = set()
+    for step in range(250):
+        if len(truth) - sent < 600:
+            reached = not tag.is_resync_pending and tag.query().tcp_sequence - START & MASK
+            if not chained and reached and reached >= rekeyed and source.random() < 0.5:
+                fields = {"encrypt_then_mac": etm, "key_bytes": len(tag.session.key)}
+                session = sessions[len(sessions)] = make_session(suite, seed=step, **fields)
+                tag.modify_rekey(session, stream.end)
+                stream.framer.rekey(session)
+                rekeyed = len(truth)
+            start = stream.end
+            stream.write(*(source.choice((0, 1, 15, 16, 120, 400)) for _ in range(6)))
+            stream.write(600)
+            for entry in tag.records.within(start, stream.end - start & MASK):
+                truth += software.encrypt(entry.record, epoch=entry.session_epoch)
+        begin = sent
+        if source.random() < 0.2 and sent > acked:
+            begin = source.randrange(acked, sent)
+        elif source.random() < 0.1:
+            begin = min(sent + source.randint(1, 300), len(truth) - 1)
+        elif tag.is_resync_pending and source.random() < 0.3:
+            left = tag.records.within(START + sent & MASK, len(truth) - sent)
+            begin = (left[-1].start_sequence - START) & MASK
+        size = source.randint(1, min(500, len(truth) - begin))
+        kinds.add(stream.send(nic.tx[step & 1], START + begin & MASK, size).kind)
+        nic.tx[step & 1].reap()
+        sent = max(sent, begin + size)
+        if step % 10 == 9:
+            upto = source.randint(acked, sent)
+            tag.ack(START + upto & MASK)
+            first = next(iter(tag.records)).start_sequence
+            acked = (first - START) & MASK
+    assert chained or len(sessions) > 3
+    assert {IN_ORDER, SOFTWARE} <= kinds <= {IN_ORDER, PRESYNC, SOFTWARE}
+    for sequence, payload in payloads(card.frames):
+        at = sequence - START & MASK
+        assert payload == truth[at : at + len(payload)]
+    assert len(card.frames) == 250
     assert not card.codes
 
 

@@ -104,7 +104,7 @@ def test_a_rekey_without_answer_closes_the_flow(device, nic):
 
 
 def test_a_queue_that_was_restarted_is_not_waited_for(device, nic):
-    tag, stream = connect(nic)
+    _, stream = connect(nic)
     device.paused = True
     for n in range(3):
         stream.send(nic.tx[0], START + 10 * n, 10)
