@@ -17,7 +17,8 @@ from harness.peer import MAC as PEER_MAC
 from harness.peer import Peer
 from harness.tls_stream import PlaintextScanner, StreamReassembler, marked, tcp_segment
 from harness.traffic import ETHERTYPE, IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
-from tlsnic.abi.enums import CipherSuite
+from tlsnic.abi.enums import CipherSuite, TlsFlowFlags
+from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand
 from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
 from tlsnic.driver.errors import RingFullError
 from tlsnic.driver.nic import Nic
@@ -433,6 +434,43 @@ def make_session(
         source.randbytes(layout.mac_key_bytes),
         **fields,
     )
+
+
+def flow_block(
+    session: TlsSession, address: FlowAddress, sequence: int = START, **changes: Any
+) -> TlsFlow:
+    """The block of a TLS_FLOW_CREATE as the driver writes it, but for `changes`."""
+    flags = TlsFlowFlags.ENCRYPT_THEN_MAC if session.encrypt_then_mac else TlsFlowFlags(0)
+    if address.vlan_id is not None:
+        flags |= TlsFlowFlags.VLAN
+    block = TlsFlow(
+        ip_version=address.ip_version,
+        flags=flags,
+        tls_version=session.layout.version,
+        vlan_id=address.vlan_id or 0,
+        suite=session.suite,
+        record_number=session.record_number,
+        tcp_sequence=sequence,
+        local_port=address.local_port,
+        remote_port=address.remote_port,
+        key_length=len(session.key),
+        iv_length=len(session.iv),
+        mac_key_length=len(session.mac_key),
+        local_address=address.local_address,
+        remote_address=address.remote_address,
+        key=bytes(session.key),
+        iv=bytes(session.iv),
+        mac_key=bytes(session.mac_key),
+    )
+    return block._replace(**changes)
+
+
+def create(nic: Nic, block: TlsFlow) -> int:
+    """Have the card make a flow of `block`, behind the driver's back; its handle.
+
+    Raises CommandError.
+    """
+    return nic.admin.execute_secret(TlsFlowCreateCommand(), bytearray(block.pack())).result0
 
 
 def payloads(frames: Sequence[bytes]) -> list[tuple[int, bytes]]:
