@@ -463,3 +463,15 @@ def test_calls_in_the_wrong_state():
         a.listen()
     with pytest.raises(ValueError, match="MSS"):
         Connection(a.endpoint, TcpConfig(mss=10))
+
+
+def test_a_lost_acknowledgement_of_everything_does_not_cost_the_timer():
+    link, a, _ = opened()
+    a.write(bytes(10 * 1448))
+    link.rule = lambda end, frame: end == 0
+    sent_ns = link.now_ns
+    link.run(lambda: link.now_ns > sent_ns + 5 * MS)
+    link.rule = None
+    link.run(lambda: a.unacknowledged == 0)
+    assert link.now_ns - sent_ns < 20 * MS
+    assert (a.statistics.tail_probes, a.statistics.timeouts) == (1, 0)

@@ -364,3 +364,61 @@ def test_recovery_is_not_undone_by_half_of_the_proof():
     ack(made, 1000, (0, 100))
     assert made.congestion.window <= 500
     assert made.statistics.undone_recoveries == 0
+
+
+def test_tail_probe_is_new_data_beyond_the_congestion_window():
+    made = sender()
+    drain(made)
+    made.expire(MS + 10 * MS - 1)
+    assert drain(made, 11 * MS - 1) == []
+    made.expire(11 * MS)
+    assert drain(made, 11 * MS) == [(1000, 1100, False)]
+    assert made.retransmit_at == 11 * MS + 200 * MS  # begins anew
+    assert made.tail_probe.at_ns is None  # one is enough
+    ack(made, 1100)
+    assert made.statistics.timeouts == 0
+    assert made.congestion.threshold > 1 << 60
+    drain(made)
+    assert made.tail_probe.at_ns is not None
+
+
+def test_tail_probe_is_the_last_segment_again_when_there_is_nothing_new():
+    made = sender(data=250)
+    drain(made)
+    made.expire(11 * MS)
+    assert drain(made, 11 * MS) == [(150, 250, True)]
+    ack(made, 0, (150, 250))
+    # It told of the hole, which is then repaired as any other: two segments, the threshold is
+    # not reached before the timer.
+    assert made.recovery is Recovery.NONE
+    assert list(made.sacked) == [(BASE + 150, BASE + 250)]
+
+
+def test_tail_probe_that_repaired_the_loss_slows_down():
+    """RFC 8985, section 7.4: the loss must not go unnoticed by congestion control."""
+    for doubled in (False, True):
+        made = sender(data=1000)
+        drain(made)
+        made.expire(11 * MS)
+        assert drain(made, 11 * MS) == [(900, 1000, True)]
+        made.buffer.append(bytes(500))
+        ack(made, 1000, *([(900, 1000)] if doubled else []))
+        drain(made)
+        ack(made, 1100)
+        assert (made.congestion.threshold < 1 << 60) is not doubled
+
+
+def test_tail_probe_waits_longer_for_a_delayed_acknowledgement():
+    made = sender(data=100)
+    drain(made)
+    assert made.tail_probe.at_ns == MS + 50 * MS
+
+
+def test_no_tail_probe_without_sack_or_in_recovery():
+    made = sender(sack=False)
+    drain(made)
+    assert made.tail_probe.at_ns is None
+    made = sender()
+    drain(made)
+    ack(made, 0, (100, 1000))
+    assert made.tail_probe.at_ns is None

@@ -84,6 +84,7 @@ class Arrival:
             self._quiet_at = self._ack_at = None
             self._ack_now = False
             self._sender.retransmit_at = self._sender.persist_at = None
+            self._sender.tail_probe.forget()
 
     def _fail(self, event: Event, failure: Failure, now_ns: int) -> None:
         self.error = failure

@@ -154,7 +154,13 @@ class Connection(Arrival):
     def next_deadline_ns(self) -> int | None:
         """When `poll` has to be called at the latest, if nothing else happens; None: never."""
         sender = self._sender
-        times = (sender.retransmit_at, sender.persist_at, self._ack_at, self._quiet_at)
+        times = (
+            sender.retransmit_at,
+            sender.tail_probe.at_ns,
+            sender.persist_at,
+            self._ack_at,
+            self._quiet_at,
+        )
         return min((at_ns for at_ns in times if at_ns is not None), default=None)
 
     # Properties

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tlsnic.driver.headers import find_l4
+from tlsnic.driver.headers import L4, find_l4
 from tlsnic.driver.tcp.wire import ACK, FIN, PSH, RST, HeaderTemplate, Segment, fill_checksums
 
 
@@ -35,6 +35,31 @@ def reset_for(template: HeaderTemplate, segment: Segment) -> Outgoing:
     return Outgoing(headers, sequence, b"", 0, False)
 
 
+def split(outgoing: Outgoing, first_bytes: int) -> tuple[Outgoing, Outgoing]:
+    """Two packets with the same bytes: the first `first_bytes` of the payload, and the rest."""
+    headers, sequence, payload, mss, is_retransmit = outgoing
+    l4 = find_l4(headers)
+    assert l4 is not None
+    parts = []
+    for start, piece in ((0, payload[:first_bytes]), (first_bytes, payload[first_bytes:])):
+        own = bytearray(headers)
+        _set_length(own, l4, len(own) + len(piece))
+        at = sequence + start & 0xFFFF_FFFF
+        own[l4.offset + 4 : l4.offset + 8] = at.to_bytes(4, "big")
+        if not start:
+            own[l4.offset + 13] &= ~(FIN | PSH)
+        cut = mss if len(piece) > mss else 0
+        parts.append(Outgoing(bytes(own), at, piece, cut, is_retransmit))
+    return parts[0], parts[1]
+
+
+def _set_length(headers: bytearray, l4: L4, frame_bytes: int) -> None:
+    """Put the IP length of a frame of so many bytes into its headers."""
+    ip = l4.ip_offset
+    at, above = (ip + 2, ip) if l4.ip_version == 4 else (ip + 4, ip + 40)
+    headers[at : at + 2] = (frame_bytes - above).to_bytes(2, "big")
+
+
 def to_frames(outgoing: Outgoing) -> list[bytes]:
     """The frames that a card with segmentation and checksum offload makes of it."""
     headers, payload = outgoing.headers, outgoing.payload
@@ -46,9 +71,7 @@ def to_frames(outgoing: Outgoing) -> list[bytes]:
         piece = payload[start : start + size]
         frame = bytearray(headers) + piece
         if outgoing.mss:
-            ip = l4.ip_offset
-            length_at, above = (ip + 2, ip) if l4.ip_version == 4 else (ip + 4, ip + 40)
-            frame[length_at : length_at + 2] = (len(frame) - above).to_bytes(2, "big")
+            _set_length(frame, l4, len(frame))
             sequence = outgoing.sequence + start & 0xFFFF_FFFF
             frame[l4.offset + 4 : l4.offset + 8] = sequence.to_bytes(4, "big")
             if start + size < len(payload):

@@ -22,6 +22,7 @@ from tlsnic.driver.tcp.ranges import RangeSet
 from tlsnic.driver.tcp.rto import RttEstimator
 from tlsnic.driver.tcp.send_buffer import SendBuffer
 from tlsnic.driver.tcp.statistics import Statistics
+from tlsnic.driver.tcp.tail_probe import TailProbe
 from tlsnic.driver.tcp.wire import DEFAULT_MSS_4
 
 DUPLICATE_THRESHOLD = 3
@@ -69,6 +70,7 @@ class Sender:
         """Deadline of the persist timer (RFC 9293, section 3.8.6.1)."""
         self.syn_retransmitted = False
         self._max_send = self.mss
+        self.tail_probe = TailProbe()
         self._config = config
         self._statistics = statistics
         self._retransmitted: list[tuple[int, int, int]] = []  # start, end, `nxt` at that time
@@ -120,13 +122,40 @@ class Sender:
 
     def next_send(self, now_ns: int) -> Send | None:
         """What to send now; None when nothing can go. It counts as sent."""
+        probing = self.tail_probe.due
         send = self._next_lost() if self.lost else self._next_new(now_ns)
+        if probing:
+            send = self._send_probe(send)
         if send is None:
             return None
         self._last_sent_ns = now_ns
-        if self.retransmit_at is None:
+        if self.retransmit_at is None or probing:
             self.retransmit_at = now_ns + self.rtt.rto_ns
+        self._schedule_probe(now_ns)
         return send
+
+    def _send_probe(self, new: Send | None) -> Send:
+        """New data if there is any, else the last segment again (RFC 8985, section 7.3)."""
+        if new is None:
+            start = max(self.nxt - self.mss, self.una)
+            new = Send(start, self.nxt, True)
+            if self._timed is not None and self._timed[0] > start:
+                self._timed = None
+            self._statistics.retransmits += 1
+            self._statistics.bytes_retransmitted += self.nxt - start
+        self.tail_probe.sent(new.end, is_retransmit=new.is_retransmit)
+        self._statistics.tail_probes += 1
+        return new
+
+    def _schedule_probe(self, now_ns: int) -> None:
+        probe = self.tail_probe
+        calm = self.recovery is Recovery.NONE and not self.sacked and self.una > self.iss
+        if self.sack and calm and self.flight and self.retransmit_at is not None:
+            one = self.flight <= self.mss
+            before_ns = self.retransmit_at
+            probe.schedule(now_ns, self.rtt.srtt_ns, one_segment=one, before_ns=before_ns)
+        else:
+            probe.cancel()
 
     def _next_lost(self) -> Send | None:
         start, end = self.lost.first
@@ -183,6 +212,8 @@ class Sender:
             self.congestion.idle()
         offered = self.window_end - nxt
         room = self.congestion.window - self.pipe
+        if self.tail_probe.due:
+            room = mss  # one segment, whatever the congestion window says
         size = min(left, offered, room, self._max_send)
         if size >= left:
             if self._config.nagle and left < mss and self.flight and not self.fin_queued:
@@ -227,10 +258,12 @@ class Sender:
         timestamp. Returns how many positions are newly acknowledged.
         """
         self._answered = True
+        doubled = False
         before = self.sacked.total
         for start, end in blocks:
             if end <= ack:  # a DSACK (RFC 2883): these bytes arrived twice
                 self._doubtful.remove(start, end)
+                doubled = end == self.tail_probe.end
             elif ack <= start < end <= self.nxt and start >= self.una:
                 self.sacked.add(start, end)
                 self.lost.remove(start, end)
@@ -241,6 +274,9 @@ class Sender:
         elif news or (duplicate and not self.sack and self.flight):
             self._duplicates += 1
             self._statistics.duplicate_acks += 1
+        plain = duplicate and not advanced and not self.sacked
+        if self.tail_probe.acknowledged(ack, duplicate=doubled, plain=plain):
+            self.congestion.recover(self.flight)
         if self.sacked:
             self._find_lost()
         if self.recovery is Recovery.NONE:
@@ -249,6 +285,7 @@ class Sender:
                 self._undo = None
                 self._statistics.undone_recoveries += 1
             self._consider_recovery(now_ns)
+        self._schedule_probe(now_ns)
         return max(advanced, 0)
 
     def _advance(self, ack: int, echo_ns: int | None, now_ns: int) -> None:
@@ -364,6 +401,10 @@ class Sender:
         """Do what timers are due. False when the peer has to be given up."""
         if self.retransmit_at is not None and now_ns >= self.retransmit_at:
             return self._time_out(now_ns)
+        probe = self.tail_probe
+        if probe.at_ns is not None and now_ns >= probe.at_ns:
+            probe.at_ns = None
+            probe.due = True
         return True
 
     def _time_out(self, now_ns: int) -> bool:
@@ -383,6 +424,7 @@ class Sender:
         self.sacked.clear()
         self._retransmitted.clear()
         self._undo = None
+        self.tail_probe.forget()
         self.lost.add(self.una, self.nxt)
         self._duplicates = 0
         self._forced = True

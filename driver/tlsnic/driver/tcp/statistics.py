@@ -23,6 +23,7 @@ class Statistics:
         "retransmits",
         "segments_received",
         "segments_sent",
+        "tail_probes",
         "timeouts",
         "unacceptable",
         "undone_recoveries",
@@ -43,6 +44,7 @@ class Statistics:
         """Recoveries found to have been for nothing, because of reordering."""
         self.lost_retransmits = 0
         """Retransmits found to be lost themselves without waiting for the timer."""
+        self.tail_probes = 0
         self.timeouts = 0
         self.acks_sent = 0
         """Segments without payload that only acknowledge."""
