@@ -2,7 +2,7 @@
 
 import pytest
 from harness.tls_flow import START, payloads
-from harness.tls_forms import FORMS, Form
+from harness.tls_forms import FORMS
 from harness.tls_stream import MARKER
 
 from tlsnic.abi.enums import CipherSuite
@@ -10,8 +10,6 @@ from tlsnic.abi.suites import MAX_PLAINTEXT
 
 pytestmark = pytest.mark.row("TX-01")
 
-UNREGISTERED = Form(CipherSuite.TLS12_AES_CBC_SHA384, 16, False)[:2]
-"""No IANA cipher suite: OpenSSL cannot agree on it, and code after the RFCs reads it instead."""
 GROUPS = {
     "TLS 1.0": [form for form in FORMS if form.layout.version == 0x0301],
     "TLS 1.1": [form for form in FORMS if form.layout.version == 0x0302],
@@ -38,7 +36,7 @@ def test_tx_01_equals_software_and_openssl_reads_it(flows, group):
     """Records of many sizes in packets that are sent whole, and in packets that the card cuts."""
     for form in GROUPS[group]:
         flow = flows.open(**form._asdict())
-        assert flow.tls.is_openssl is (form[:2] != UNREGISTERED)
+        assert flow.tls.is_openssl is form.is_registered
         assert len(flow.tls.session.key) == form.key_bytes
         flow.write(1, 15, 16, 17, 300, 1400)
         flow.send_rest(1000)

@@ -20,6 +20,11 @@ class Form(NamedTuple):
         """Sizes of its records."""
         return SUITES[self.suite]
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether a cipher suite of the IANA registry has it: without one OpenSSL cannot agree."""
+        return (self.suite, self.key_bytes) != (CipherSuite.TLS12_AES_CBC_SHA384, 16)
+
     def __str__(self) -> str:
         mode = "-EtM" if self.encrypt_then_mac else ""
         return f"{self.suite.name}-{8 * self.key_bytes}{mode}"
@@ -36,13 +41,12 @@ FORMS = [
 ]
 """All of them."""
 
-LAYOUTS = [
-    form
-    for number, form in enumerate(FORMS)
-    if all(
-        (form.layout.kind, form.layout[4:], form.layout.is_tls13, form.encrypt_then_mac)
-        != (other.layout.kind, other.layout[4:], other.layout.is_tls13, other.encrypt_then_mac)
-        for other in FORMS[:number]
-    )
-]
-"""One for each way in which records are laid out and encrypted, whatever the key length."""
+LAYOUTS = list(
+    {
+        (form.layout.kind, form.layout[4:], form.layout.is_tls13, form.encrypt_then_mac): form
+        for form in reversed(FORMS)
+        if form.is_registered
+    }.values()
+)[::-1]
+"""One for each way in which records are laid out and encrypted, with a key length that OpenSSL can
+agree on."""
