@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlsnic.driver.tcp.congestion import NewReno
@@ -56,6 +56,7 @@ def test_range_set_is_a_set(steps, low, high):
 
 
 @given(st.data())
+@settings(max_examples=40)
 def test_send_buffer_gives_back_what_was_written(data):
     buffer, model, base = SendBuffer(1000), b"", 1000
     for _ in range(data.draw(st.integers(1, 40))):
