@@ -20,3 +20,4 @@ from harness.fixtures import (  # noqa: F401 - fixtures are used by name
     watch,
 )
 from harness.plugin import pytest_addoption, pytest_configure  # noqa: F401
+from harness.tls_raw import raw  # noqa: F401
