@@ -6,11 +6,21 @@ from pathlib import Path
 
 import pytest
 
-# With --import-mode=importlib the test folders are no packages: load the bench by its path.
-_SPEC = importlib.util.spec_from_file_location("rig", Path(__file__).with_name("rig.py"))
-rig_module = importlib.util.module_from_spec(_SPEC)
-sys.modules.setdefault(_SPEC.name, rig_module)
-_SPEC.loader.exec_module(rig_module)
+
+def _load(path):
+    """With --import-mode=importlib the test folders are no packages: load helpers by their path."""
+    if path.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[path.stem])
+    return sys.modules[path.stem]
+
+
+_HERE = Path(__file__).parent
+rig_module = _load(_HERE / "rig.py")
+for _name in ("record_bench", "stream_bench"):
+    _load(_HERE.parent / "tls" / f"{_name}.py")
+_load(_HERE / "tls_rig.py")
 
 
 @pytest.fixture

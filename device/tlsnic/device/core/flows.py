@@ -31,6 +31,7 @@ from tlsnic.device.core.commands import Blocks, CommandFailed, Handlers, Pending
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.transmit import Transmitter
 from tlsnic.device.tls.cipher import make_cipher
+from tlsnic.device.tls.encrypt import MAX_RECORD_NUMBER
 from tlsnic.device.tls.flow import RekeyFault, TxFlow
 from tlsnic.device.tls.keys import KeyCache, KeyMaterial
 from tlsnic.device.tls.pace import Pace
@@ -177,7 +178,7 @@ class FlowCommands:
         state = TlsFlowState(
             direction=TlsDirection.TRANSMIT,
             tcp_sequence=flow.sequence,
-            record_number=cursor.number,
+            record_number=min(cursor.number, MAX_RECORD_NUMBER),
             packets=flow.packets,
             payload_bytes=flow.payload_bytes,
             out_of_order=flow.out_of_order,
@@ -271,7 +272,8 @@ class FlowCommands:
 
     def _check_keys(self, raw: bytearray) -> Keys:
         """The block's half about records and keys. CommandFailed: something it must not say."""
-        if not TlsFlow.reserved_is_zero(raw):
+        # Not of the whole block: that would leave a copy of the keys in freed memory.
+        if int.from_bytes(raw[: TlsFlow.OFFSET_KEY], "little") & TlsFlow.RESERVED:
             self._blocks.report(Diagnostic.COMMAND_RESERVED, TlsFlow.OFFSET_FLAGS)
             raise CommandFailed(CommandStatus.RESERVED_BITS)
         direction, _, flags, version, _, suite, number, sequence = _WORDS.unpack_from(raw)

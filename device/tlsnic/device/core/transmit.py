@@ -192,8 +192,10 @@ class Transmitter:
         first = chain.data[0]
         _, _, flags, _, send_tag, mss, header_length, _ = first
         flow = self._tls.flow_of(send_tag)
-        if chain.prefix or chain.suffix:
-            check_entries([*chain.prefix, *chain.suffix])
+        if chain.presync is not None:
+            check_entries([chain.presync, *chain.prefix])
+        if chain.suffix:
+            check_entries(chain.suffix)
         total = self._check(chain.data)
         pace = flow.pace
         if pace is not None and pace.full:
@@ -339,6 +341,7 @@ class Transmitter:
         self, head: bytearray, headers: Headers, payload: list[Buffer], total: int, mss: int
     ) -> list[Frame]:
         """Cut a TCP packet, or leave that to a wire that can."""
+        self._counters.tx_segmented += 1
         header_length = headers.payload
         count = -(-(total - header_length) // mss)
         on_wire = total + (count - 1) * header_length

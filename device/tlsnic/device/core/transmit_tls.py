@@ -8,7 +8,7 @@ from typing import Final
 from tlsnic.abi.enums import Diagnostic, TxStatus
 from tlsnic.device.core.counters import Counters
 from tlsnic.device.core.descriptors import Chain, Descriptor, Drop
-from tlsnic.device.core.host import Buffer, DmaFault, Host
+from tlsnic.device.core.host import Buffer, Host
 from tlsnic.device.packet.headers import Headers, flow_key
 from tlsnic.device.tls.encrypt import (
     PRESYNC_BYTES,
@@ -25,7 +25,6 @@ from tlsnic.device.tls.table import FlowTable
 MAX_PAYLOAD_BYTES: Final = 65536
 MAX_SUFFIX_BYTES: Final = 15
 _VLAN_ID: Final = 0xFFF
-_NOT_MAPPED: Final = (Diagnostic.DMA_FAULT, Diagnostic.DMA_PERMISSION)
 
 
 class TlsTransmit:
@@ -58,7 +57,12 @@ class TlsTransmit:
     def encrypt(
         self, flow: TxFlow, chain: Chain, sequence: int, payload: list[Buffer]
     ) -> memoryview:
-        """The TCP payload as it leaves, from what the host put there. Drop: it cannot leave."""
+        """The TCP payload as it leaves, from what the host put there.
+
+        Raises:
+            Drop: it cannot leave.
+            DmaFault: what comes beside it is not mapped.
+        """
         data = memoryview(payload[0] if len(payload) == 1 else b"".join(payload))
         out = self._out[: len(data)]
         if not data:  # a pure ACK has nothing to encrypt
@@ -73,12 +77,12 @@ class TlsTransmit:
                 encrypt_in_order(flow, sequence, data, out, suffix)
             else:
                 presync = self._presync(chain.presync)
+                prefix = self._gather(chain.prefix, presync.prefix_length)
                 if presync.is_before_start:
                     check_before_start(flow, sequence, len(data), presync)
                     counters.tx_tls_skip_no_sync_data += 1
                     out[:] = data
                     return out
-                prefix = self._gather(chain.prefix, presync.prefix_length)
                 encrypt_presynced(flow, sequence, data, out, presync, prefix, suffix)
                 counters.tx_tls_presync += 1
                 flow.presynced += 1
@@ -101,17 +105,14 @@ class TlsTransmit:
         return Presync.unpack(self._gather([descriptor], PRESYNC_BYTES))
 
     def _gather(self, descriptors: list[Descriptor], most: int) -> bytes:
-        """A copy of small buffers. Refused: more than `most` bytes, or not mapped."""
+        """A copy of small buffers. Refused: more than `most` bytes. DmaFault: not mapped."""
         if not descriptors:
             return b""
         total = sum(descriptor[1] for descriptor in descriptors)
         if total > most:
             raise Refused(Diagnostic.TLS_PRESYNC, total)
-        try:
-            return b"".join(
-                view
-                for address, length, *_ in descriptors
-                for view in self._host.views(address, length, False)
-            )
-        except DmaFault as fault:
-            raise Drop(TxStatus.TLS_DROPPED, _NOT_MAPPED[fault.permission], fault.address) from None
+        return b"".join(
+            view
+            for address, length, *_ in descriptors
+            for view in self._host.views(address, length, False)
+        )
