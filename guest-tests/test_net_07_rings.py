@@ -358,7 +358,7 @@ def test_net_07_bad_descriptors_drop_their_packet_only(nic, bus, peer, watch, de
     good = TxDescriptor(address=memory.iova, length=60, flags=TxFlags.END_OF_PACKET)
     reserved_word = bytearray(good.pack())
     reserved_word[31] = 1
-    reserved_flag = good._replace(flags=TxFlags.END_OF_PACKET | 0x200)
+    reserved_flag = good._replace(flags=TxFlags.END_OF_PACKET | 0x400)
     cases = [
         (bytes(reserved_word), Diagnostic.TX_RESERVED),
         (reserved_flag.pack(), Diagnostic.TX_RESERVED),

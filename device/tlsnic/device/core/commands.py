@@ -49,9 +49,11 @@ class Blocks:
         """A copy of the first `needed` bytes of a block, after `check`."""
         self.check(address, length, needed, address_offset)
         copy = bytearray(needed)
+        # Through a view: a bytearray would copy twice, and leave the first copy in freed memory.
+        target = memoryview(copy)
         position = 0
-        for view in self._host.views(address, needed, False):  # all of them, or DmaFault
-            copy[position : position + len(view)] = view
+        for view in self._host.views(address, needed, False):
+            target[position : position + len(view)] = view
             position += len(view)
         return copy
 
