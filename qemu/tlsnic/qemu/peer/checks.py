@@ -10,15 +10,13 @@ import contextlib
 import functools
 import os
 import random
-import re
 import sys
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from tlsnic.abi import registers as reg
 from tlsnic.abi.layout import Register
-from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand
 from tlsnic.driver.bus import BusError, pci
 from tlsnic.driver.bus import vfio_user_wire as wire
 from tlsnic.driver.bus.vfio_user import VfioUserBus, open_vfio_user
@@ -88,7 +86,7 @@ def differences_from_reset(bus: VfioUserBus) -> list[str]:
     return wrong
 
 
-def _expect_clean(device: DeviceProcess, when: str) -> int:
+def expect_clean(device: DeviceProcess, when: str) -> int:
     """The next client finds a clean card that works; the card's reset count."""
     if not device.alive:
         raise CheckFailed(f"{when}: the device process ended:\n{device.log()}")
@@ -98,14 +96,14 @@ def _expect_clean(device: DeviceProcess, when: str) -> int:
             raise CheckFailed(f"{when}: {'; '.join(wrong)}")
         count = bus.read(0, reg.STATUS, 4) >> reg.STATUS_RESET_COUNT_SHIFT
         try:
-            with Nic.attach(bus, _SMALL) as nic:
+            with Nic.attach(bus, SMALL) as nic:
                 nic.admin.nop()
         except (DriverError, BusError) as error:
             raise CheckFailed(f"{when}: the next client cannot use the card: {error}") from error
     return count
 
 
-_SMALL = NicOptions(
+SMALL = NicOptions(
     tx_entries=32, rx_entries=32, admin_entries=8, event_entries=16, tx_bounce_bytes=1 << 16
 )
 
@@ -113,7 +111,7 @@ _SMALL = NicOptions(
 def _session(bus: VfioUserBus) -> Generator[str, None, None]:
     """A client's life in steps; what happened is yielded after each. It never ends by itself."""
     yield "connected"
-    nic = Nic.attach(bus, _SMALL, start=False)
+    nic = Nic.attach(bus, SMALL, start=False)
     yield "attached"
     nic.set_moderation(1, 1000, 8)
     nic.set_mac_filters([b"\x02\0\0\0\0\x07"])
@@ -142,7 +140,7 @@ def _command() -> bytes:
     return bytes(32)  # a NOP
 
 
-def _hang_up(bus: VfioUserBus, manner: str) -> None:
+def hang_up(bus: VfioUserBus, manner: str) -> None:
     """End the connection as a process that dies does: between two messages, or in one."""
     body = wire.REGION_ACCESS.pack(reg.MAGIC, 0, 4)
     size = wire.HEADER.size + len(body)
@@ -166,7 +164,7 @@ def disconnects(directory: Path, *, seed: int, rounds: int) -> dict[str, object]
     rng = random.Random(seed)
     points: dict[str, int] = {}
     with DeviceProcess(directory, "null", name=f"check-{seed}") as device:
-        count = _expect_clean(device, "at the start")
+        count = expect_clean(device, "at the start")
         for number in range(rounds):
             manner = rng.choice(list(_MANNERS))
             bus = open_client(device.socket_path)
@@ -176,12 +174,12 @@ def disconnects(directory: Path, *, seed: int, rounds: int) -> dict[str, object]
                 for _ in range(steps + 1):
                     point = next(session)
                 session.close()
-                _hang_up(bus, manner)
+                hang_up(bus, manner)
             finally:
                 bus.close()
             when = f"round {number} of seed {seed}, client gone when {point}, {manner}"
             points[point] = points.get(point, 0) + 1
-            again = _expect_clean(device, when)
+            again = expect_clean(device, when)
             if again == count:
                 raise CheckFailed(f"{when}: the disconnect was not a reset (count {count})")
             count = again
@@ -215,74 +213,8 @@ def killed_client(directory: Path, *, seed: int, rounds: int = 3) -> dict[str, o
                             raise CheckFailed(f"round {number}: the client ended by itself")
                     client.kill()
                     client.wait(_CLIENT_TIMEOUT_S)
-            _expect_clean(device, f"round {number} of seed {seed}, client killed")
+            expect_clean(device, f"round {number} of seed {seed}, client killed")
     return {"rounds": rounds}
-
-
-def secrets(directory: Path, *, seed: int, hows: Sequence[str]) -> dict[str, object]:
-    """A key that a client handed over is nowhere in the device's memory afterwards.
-
-    `hows` is what comes between, one after the other, each with another key: "disconnect", or a
-    reset ("soft", "function", "vfio").
-    """
-    rng = random.Random(seed)
-    with DeviceProcess(directory, "null", name=f"check-{seed}") as device:
-        for how in hows:
-            key = rng.randbytes(32)
-            _hand_over(device, key, how)
-            _expect_clean(device, "after the client with a key")
-            if _memory_holds(device.child.pid, key):
-                raise CheckFailed(f"the key is still in the device's memory after: {how}")
-    return {"hows": list(hows)}
-
-
-def _hand_over(device: DeviceProcess, key: bytes, how: str) -> None:
-    """A client that gives the device a key, and then does `how`."""
-    with contextlib.closing(open_client(device.socket_path)) as bus:
-        nic = Nic.attach(bus, _SMALL)
-        block = bus.dma_alloc(TlsFlow.SIZE, 64)
-        block.view[TlsFlow.OFFSET_KEY : TlsFlow.OFFSET_KEY + 32] = key
-        command = TlsFlowCreateCommand()._replace(address=block.iova, length=TlsFlow.SIZE)
-        pending = nic.admin.submit(command)
-        nic.admin.wait(_CLIENT_TIMEOUT_S)
-        nic.admin.reap()
-        if pending.response is None:
-            raise CheckFailed("the command with the key was not answered")
-        if not _memory_holds(device.child.pid, key):
-            raise CheckFailed("the search for the key finds it nowhere, so it proves nothing")
-        block.free()  # which wipes the driver's own copy
-        if how == "disconnect":
-            _hang_up(bus, "between messages")
-            return
-        _RESETS[how](bus)
-        bus.read(0, reg.STATUS, 4)
-        if _memory_holds(device.child.pid, key):
-            raise CheckFailed(f"the key is still in the device's memory after: {how}")
-
-
-_RESETS: dict[str, Callable[[VfioUserBus], None]] = {
-    "soft": lambda bus: bus.write(0, reg.CONTROL, reg.CONTROL_RESET_MASK, 4),
-    "function": lambda bus: bus.flr(),
-    "vfio": lambda bus: bus.reset(),
-}
-
-
-def _memory_holds(pid: int, secret: bytes) -> bool:
-    """Whether `secret` is in the writable memory of a process."""
-    areas = re.findall(
-        r"^([0-9a-f]+)-([0-9a-f]+) rw", Path(f"/proc/{pid}/maps").read_text(), re.MULTILINE
-    )
-    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for start, end in ((int(a, 16), int(b, 16)) for a, b in areas):
-            step, overlap = 1 << 24, len(secret)
-            for at in range(start, end, step):
-                try:
-                    memory.seek(at)
-                    if secret in memory.read(min(step + overlap, end - at)):
-                        return True
-                except (OSError, ValueError):  # a device's or a hole's page
-                    break
-    return False
 
 
 def _await(done: Callable[[], bool], problem: Callable[[], str]) -> None:
@@ -311,7 +243,7 @@ def unshared_ram(directory: Path, *, size_bytes: int = 64 << 20) -> dict[str, ob
         finally:
             bus.close()
         line = _line_with_fix(device)
-        _expect_clean(device, "after the client with unshared RAM")
+        expect_clean(device, "after the client with unshared RAM")
     return {"line": line}
 
 
@@ -330,7 +262,7 @@ def unshared_qemu(directory: Path) -> dict[str, object]:
             Child(argv, name="QEMU", stdout=log, stderr=log),
         ):
             line = _line_with_fix(device)
-        _expect_clean(device, "after QEMU with unshared RAM")
+        expect_clean(device, "after QEMU with unshared RAM")
     return {"line": line}
 
 
