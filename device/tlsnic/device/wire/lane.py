@@ -190,14 +190,21 @@ class Lane:
     def push(self, data: bytes, vnet: VnetHeader | None, now_ns: int) -> None:
         """Decide on a frame, and queue what becomes of it."""
         settings, counters = self._settings, self.counters
-        loss, corrupt, duplicate, reorder, jitter = (draw() for draw in self._draws)
+        loss, corrupt, duplicate, reorder, jitter = [draw() for draw in self._draws]
         index = self._index
         self._index += 1
         counters.frames += 1
         if vnet is not None and vnet.gso_type != VNET_GSO_NONE and settings.hits_single_frames:
             counters.super_frames += 1
         verdict = settings.rule(index, memoryview(data)) if settings.rule is not None else None
-        if verdict is None:
+        if verdict is None and not (
+            loss < settings.loss
+            or corrupt < settings.corrupt
+            or duplicate < settings.duplicate
+            or reorder < settings.reorder
+        ):
+            verdict = PASS
+        elif verdict is None:
             # Below its probability, a draw is again uniform: it chooses the bit as well.
             verdict = Verdict(
                 drop=loss < settings.loss,
@@ -213,9 +220,10 @@ class Lane:
         if len(self._queue) + len(self._held) >= settings.queue_frames:
             counters.overflowed += 1
             return
-        verdict = verdict._replace(
-            delay_ns=verdict.delay_ns + settings.delay_ns + int(jitter * settings.jitter_ns)
-        )
+        if settings.delay_ns or settings.jitter_ns:
+            verdict = verdict._replace(
+                delay_ns=verdict.delay_ns + settings.delay_ns + int(jitter * settings.jitter_ns)
+            )
         if verdict.flip_bit is not None:
             counters.corrupted += 1
             data = _with_bit_flipped(data, verdict.flip_bit)
