@@ -33,34 +33,34 @@ class Pacer:
         if not pace.frames:
             pace.due_ns = max(pace.due_ns, now_ns - CREDIT_NS)
             self._schedule(pace)
+        due_ns = pace.due_ns
         for number, (parts, vnet, count, length) in enumerate(frames, 1):
             frame: Frame = ([b"".join(parts)], vnet, count, length)
             pace.frames.append((frame, number == len(frames)))
             pace.held_bytes += length
-        if pace.due_ns > now_ns:
-            self._counters.tx_tls_paced += len(frames)
+            if due_ns > now_ns:
+                self._counters.tx_tls_paced += 1
+            elif pace.rate:
+                due_ns += length * _SECOND_NS // pace.rate
 
     def set_rate(self, pace: Pace, rate: int, now_ns: int) -> None:
-        """From now on; 0 lets everything go."""
+        """From now on, also for what has left and is not paid for; 0 lets everything go."""
+        unpaid_ns = pace.due_ns - now_ns
+        if unpaid_ns > 0:
+            pace.due_ns = now_ns + (unpaid_ns * pace.rate // rate if rate else 0)
+            if pace.frames:
+                self._schedule(pace)
         pace.rate = rate
-        if pace.frames:
-            pace.due_ns = min(pace.due_ns, now_ns)
-            self._schedule(pace)
 
     def release(self, now_ns: int) -> bool:
         """Send what is due; True when that made room for packets that wait."""
-        due = self._due
         made_room = False
-        while due and due[0][0] <= now_ns:
-            scheduled_ns, _, pace = due[0]
-            if not pace.frames or scheduled_ns != pace.due_ns:
-                heapq.heappop(due)  # scheduled anew, or dropped, meanwhile
-                continue
+        while (pace := self._first()) is not None and pace.due_ns <= now_ns:
             frame, last = pace.frames[0]
             if not self._hand_over(frame):
                 self._wire_busy = True
                 return made_room
-            heapq.heappop(due)
+            heapq.heappop(self._due)
             pace.frames.popleft()
             made_room = made_room or pace.full
             length = frame[3]
@@ -81,9 +81,8 @@ class Pacer:
 
     def next_deadline_ns(self) -> int | None:
         """When `release` has something to do; None while nothing waits, or all wait for the wire."""
-        if self._wire_busy or not self._due:
-            return None
-        return self._due[0][0]
+        pace = None if self._wire_busy else self._first()
+        return pace.due_ns if pace is not None else None
 
     def lose_link(self) -> int:
         """Drop everything; how many packets."""
@@ -99,6 +98,16 @@ class Pacer:
         """Forget everything (reset)."""
         self._due.clear()
         self._wire_busy = False
+
+    def _first(self) -> Pace | None:
+        """The flow whose frame is due first."""
+        due = self._due
+        while due:
+            scheduled_ns, _, pace = due[0]
+            if pace.frames and scheduled_ns == pace.due_ns:
+                return pace
+            heapq.heappop(due)  # scheduled anew, or dropped, meanwhile
+        return None
 
     def _schedule(self, pace: Pace) -> None:
         self._serial += 1
