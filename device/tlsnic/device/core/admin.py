@@ -57,7 +57,9 @@ class AdminQueue(Queue):
         """Finish commands that had to wait, as far as that can be done now."""
         for _ in range(len(self._unanswered)):
             command, pending = self._unanswered.popleft()
-            answerable = command is None or (self.state is QueueState.RUNNING and self.room())
+            answerable = command is None or (
+                self.state is QueueState.RUNNING and self._host.bus_master and self.room()
+            )
             result = pending() if answerable else None
             if result is None:
                 self._unanswered.append((command, pending))
