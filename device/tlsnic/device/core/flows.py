@@ -6,7 +6,7 @@ A flow block holds keys: it is read into a bytearray that is overwritten before 
 from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
-from typing import Final, NamedTuple, NoReturn, Protocol
+from typing import Final, NamedTuple, NoReturn
 
 from tlsnic.abi.enums import (
     CommandOpcode,
@@ -32,6 +32,7 @@ from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.transmit import Transmitter
 from tlsnic.device.tls.cipher import make_cipher
 from tlsnic.device.tls.encrypt import MAX_RECORD_NUMBER
+from tlsnic.device.tls.fence import Drain, Fence
 from tlsnic.device.tls.flow import RekeyFault, TxFlow
 from tlsnic.device.tls.keys import KeyCache, KeyMaterial
 from tlsnic.device.tls.pace import Pace
@@ -54,21 +55,11 @@ _format = lru_cache(maxsize=256)(RecordFormat)
 """Flows share their format, which is larger than all else that they have."""
 
 
-class Drain(Protocol):
-    """A transmit queue, as far as a fence has to know: see TransmitQueue."""
-
-    fetched: int
-    finished: int
-
-    @property
-    def pending(self) -> int:
-        """Descriptors that were not looked at yet."""
-
-
 class Keys(NamedTuple):
     """What a flow block says of records: all of it but the keys themselves."""
 
     record_format: RecordFormat
+    key_bytes: int
     record_number: int
     tcp_sequence: int
 
@@ -80,30 +71,6 @@ class Connection(NamedTuple):
     address: bytes
     vlan_id: int | None
     rate: int
-
-
-class Fence:
-    """A flow on its way out: done when what was posted before has left."""
-
-    def __init__(self, flow: TxFlow, queues: Sequence[Drain]) -> None:
-        self.flow = flow
-        # A stopped queue has nothing pending, and has finished all it looked at.
-        self._targets = [
-            (queue, queue.fetched + queue.pending)
-            for queue in queues
-            if queue.fetched != queue.finished or queue.pending
-        ]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing of the flow is in flight any more."""
-        self._targets = [
-            (queue, target)
-            for queue, target in self._targets
-            if queue.finished - target < 0 and (queue.pending or queue.fetched != queue.finished)
-        ]
-        pace = self.flow.pace
-        return not self._targets and not (pace is not None and pace.frames)
 
 
 class FlowCommands:
@@ -198,8 +165,7 @@ class FlowCommands:
         )
         try:
             keys = self._check_keys(raw)
-            if keys.record_format.terms != flow.format.terms:
-                self._refuse(CommandStatus.BAD_FIELD, TlsFlow.OFFSET_SUITE)
+            self._check_same(keys, flow)
             if flow.rekey_pending:
                 raise CommandFailed(CommandStatus.BUSY)
             cipher = self._cipher(raw, keys)
@@ -221,13 +187,12 @@ class FlowCommands:
     def _destroy(self, command: Structure) -> Pending:
         assert isinstance(command, TlsFlowDestroyCommand)
         flow = self._flow(command.handle)
-        flow.closing = True
+        flow.fence = fence = Fence(self._queues)
         self._flows.release_key(flow)
         self._set_rate(flow, 0)
-        fence = Fence(flow, self._queues)
 
         def finish() -> Result | None:
-            if not fence.passed:
+            if not fence.passed or (flow.pace is not None and flow.pace.frames):
                 return None
             self._flows.remove(flow)
             self._counters.tx_tls_del += 1
@@ -239,7 +204,7 @@ class FlowCommands:
 
     def _flow(self, handle: int) -> TxFlow:
         flow = self._flows.get(handle)
-        if flow is None or flow.closing:
+        if flow is None or flow.fence is not None:
             self._blocks.report(Diagnostic.TLS_HANDLE, handle)
             raise CommandFailed(CommandStatus.BAD_HANDLE)
         return flow
@@ -296,7 +261,20 @@ class FlowCommands:
         max_plaintext = max_plaintext or MAX_PLAINTEXT
         if not MIN_PLAINTEXT_LIMIT <= max_plaintext <= MAX_PLAINTEXT:
             self._refuse(CommandStatus.BAD_FIELD, TlsFlow.OFFSET_MAX_PLAINTEXT)
-        return Keys(_format(layout, encrypt_then_mac, max_plaintext), number, sequence)
+        record_format = _format(layout, encrypt_then_mac, max_plaintext)
+        return Keys(record_format, lengths[0], number, sequence)
+
+    def _check_same(self, keys: Keys, flow: TxFlow) -> None:
+        """CommandFailed: a rekey that would change more than the keys."""
+        old, new = flow.format, keys.record_format
+        for offset, same in (
+            (TlsFlow.OFFSET_SUITE, new.layout is old.layout),
+            (TlsFlow.OFFSET_FLAGS, new.encrypt_then_mac == old.encrypt_then_mac),
+            (TlsFlow.OFFSET_KEY_LENGTH, keys.key_bytes == flow.epochs[-1].cipher.key_bytes),
+            (TlsFlow.OFFSET_MAX_PLAINTEXT, new.max_plaintext == old.max_plaintext),
+        ):
+            if not same:
+                self._refuse(CommandStatus.BAD_FIELD, offset)
 
     def _check_connection(self, raw: bytearray) -> Connection:
         """The block's half about the connection. CommandFailed: something it must not say."""

@@ -59,7 +59,15 @@ class Held(Exception):
 
 
 class PacketSource(Protocol):
-    """What the `Transmitter` tells the queue that a packet came from."""
+    """The queue that a packet came from, and what the `Transmitter` tells it."""
+
+    @property
+    def posted(self) -> int:
+        """Descriptors that the host has handed over, since the queue was made."""
+
+    @property
+    def finished(self) -> int:
+        """Of these, the ones before the packet that is being sent."""
 
     def sent(self) -> None:
         """The packet is with the wire."""
@@ -191,7 +199,7 @@ class Transmitter:
         """Nothing of the payload goes on from here but what the TLS stage returned."""
         first = chain.data[0]
         _, _, flags, _, send_tag, mss, header_length, _ = first
-        flow = self._tls.flow_of(send_tag)
+        flow = self._tls.flow_of(send_tag, queue)
         if chain.presync is not None:
             check_entries([chain.presync, *chain.prefix])
         if chain.suffix:

@@ -32,15 +32,19 @@ class TransmitQueue(Queue):
         self._reporting = False
         self._send_tag = 0
         self.fetched = 0
-        """Descriptors of packets that the card has looked at, since the queue was made."""
+        """Descriptors that the card has looked at or given up, since the queue was made."""
         self.finished = 0
-        """Of these, the ones whose packets are with the wire or dropped."""
+        """Of these, the ones whose packets are with the wire or dropped, or were given up."""
 
     @property
-    def pending(self) -> int:
-        """Descriptors that were handed to the card and not looked at yet."""
+    def posted(self) -> int:
+        """Descriptors that were handed to the card, since the queue was made."""
+        return self.fetched + (self._unseen if self.state is QueueState.RUNNING else 0)
+
+    @property
+    def _unseen(self) -> int:
         ring = self.ring
-        return (ring.tail - ring.head) & ring.mask if self.state is QueueState.RUNNING else 0
+        return (ring.tail - ring.head) & ring.mask
 
     def disable(self) -> None:
         self.on_fault()
@@ -48,6 +52,7 @@ class TransmitQueue(Queue):
 
     def on_fault(self) -> None:
         self._transmitter.abandon(self)
+        self.fetched += self._unseen  # what the ring still has is never sent
         self.finished = self.fetched
 
     def service(self, budget: int) -> bool:

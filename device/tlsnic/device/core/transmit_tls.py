@@ -19,6 +19,7 @@ from tlsnic.device.tls.encrypt import (
     encrypt_in_order,
     encrypt_presynced,
 )
+from tlsnic.device.tls.fence import Drain
 from tlsnic.device.tls.flow import TxFlow
 from tlsnic.device.tls.table import FlowTable
 
@@ -36,12 +37,12 @@ class TlsTransmit:
         self._flows = flows
         self._out = memoryview(bytearray(MAX_PAYLOAD_BYTES))
 
-    def flow_of(self, handle: int) -> TxFlow:
-        """The flow of a packet. Drop: stale or forged handle."""
+    def flow_of(self, handle: int, queue: Drain) -> TxFlow:
+        """The flow of the next packet of `queue`. Drop: stale or forged handle."""
         flow = self._flows.get(handle)
-        if flow is None:
+        if flow is None or (flow.fence is not None and flow.fence.is_behind(queue)):
             self._counters.tx_tls_drop_bad_handle += 1
-            destroyed = self._flows.was_destroyed(handle)
+            destroyed = flow is not None or self._flows.was_destroyed(handle)
             code = Diagnostic.TLS_DESTROYED if destroyed else Diagnostic.TLS_HANDLE
             raise Drop(TxStatus.TLS_DROPPED, code, handle)
         return flow

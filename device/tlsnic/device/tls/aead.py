@@ -72,6 +72,10 @@ class AeadCipher(RecordCipher):
         else:
             self._inputs = _xored_tls12
 
+    @property
+    def key_bytes(self) -> int:
+        return len(self._keys.key)
+
     def seal(self, record: Record, content: Buffer, out: memoryview) -> None:
         number, prefix, content_bytes, _, _ = record
         nonce, aad = self._inputs(self._keys.iv, number, prefix, content_bytes)

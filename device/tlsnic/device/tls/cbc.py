@@ -76,6 +76,10 @@ class CbcCipher(RecordCipher):
         chains = record_format.layout.explicit_bytes == 0
         self._chain = _Chain(first_number, keys.iv) if chains else None
 
+    @property
+    def key_bytes(self) -> int:
+        return len(self._keys.key)
+
     def can_start(self, number: int) -> bool:
         return self._chain is None or self._chain.get(number) is not None
 

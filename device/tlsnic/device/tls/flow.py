@@ -7,6 +7,7 @@ most two: that of the records to come and the one before, whose records may have
 
 from typing import Final, NamedTuple
 
+from tlsnic.device.tls.fence import Fence
 from tlsnic.device.tls.pace import Pace
 from tlsnic.device.tls.record import RecordCipher, RecordFormat, RecordStream
 
@@ -48,7 +49,7 @@ class TxFlow:
     """One send tag. `address` is the packet's: source, destination, ports (`headers.flow_key`)."""
 
     __slots__ = (
-        "address", "closing", "cursor", "epochs", "format", "handle", "ip_version", "out_of_order",
+        "address", "cursor", "epochs", "fence", "format", "handle", "ip_version", "out_of_order",
         "pace", "packets", "payload_bytes", "presynced", "refused", "start_sequence", "vlan_id",
     )  # fmt: skip
 
@@ -71,7 +72,8 @@ class TxFlow:
         self.address = address
         self.vlan_id = vlan_id
         self.handle = 0
-        self.closing = False
+        self.fence: Fence | None = None
+        """Set once the flow is being destroyed."""
         self.pace: Pace | None = None
         self.packets = 0
         self.payload_bytes = 0

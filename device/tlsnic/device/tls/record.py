@@ -90,11 +90,6 @@ class RecordFormat:
         self._sizes: dict[bytes, tuple[int, int, int]] = {}
         self._types = (_APPLICATION_DATA,) if layout.is_tls13 else (21, 22, 23, 24)
 
-    @property
-    def terms(self) -> tuple[SuiteLayout, bool, int]:
-        """What it was made from: equal for formats that are the same."""
-        return self.layout, self.encrypt_then_mac, self.max_plaintext
-
     def parse(self, number: int, prefix: Buffer, at: int = 0) -> Record:
         """The record whose prefix_bytes are at byte `at` of `prefix`, as the host laid them out.
 
@@ -212,6 +207,11 @@ class RecordCipher(ABC):
 
     block_bytes: int = 1
     """What ciphertext must be made in units of: 1, or 16 for CBC."""
+
+    @property
+    @abstractmethod
+    def key_bytes(self) -> int:
+        """Length of the key: some suites can have several."""
 
     def can_start(self, number: int) -> bool:
         """Whether record `number` can be encrypted. TLS 1.0: while its IV is remembered."""
