@@ -2,8 +2,9 @@
 
 import gc
 import struct
+from types import FunctionType, ModuleType
 
-from rig import Rig
+from rig import FakeHost, Rig
 from stream_bench import Stream, case_of
 
 from tlsnic.abi import registers as r
@@ -58,20 +59,21 @@ def header_bytes(ip_version=4, vlan=None):
     return 54 + 20 * (ip_version == 6) + 4 * (vlan is not None)
 
 
-def held_by_core(*secrets):
-    """Objects of the process that hold one of `secrets`, other than these and the guest's memory."""
-    own = {id(secret) for secret in secrets}
-    found = []
-    for container in gc.get_objects():
-        for value in gc.get_referents(container):
-            if (
-                not isinstance(value, bytes | bytearray)
-                or len(value) >= 1 << 19
-                or id(value) in own
-            ):
-                continue
-            if any(secret in value for secret in secrets):
-                found.append((type(container), value))
+def held_by_card(rig, *secrets):
+    """What can be reached from the card and holds a secret; the guest's memory is not the card's."""
+    guest = [memory for memory, _ in rig.host.maps.values()]
+    seen, found, left = set(map(id, guest)), [], [rig.nic]
+    while left:
+        value = left.pop()
+        if id(value) in seen or isinstance(value, type | ModuleType | FakeHost):
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):  # not its globals, which are the whole program
+            left += (*(value.__closure__ or ()), value.__defaults__, value.__kwdefaults__)
+        else:
+            left += gc.get_referents(value)
+        if isinstance(value, bytes | bytearray) and any(secret in value for secret in secrets):
+            found.append(value)
     return found
 
 
@@ -134,8 +136,8 @@ class TlsRig(Rig):
             "key_length": len(key),
             "iv_length": len(iv),
             "mac_key_length": len(mac_key),
-            "local_address": LOCAL[ip_version].ljust(16, b"\0"),
-            "remote_address": REMOTE[ip_version].ljust(16, b"\0"),
+            "local_address": LOCAL.get(ip_version, b"").ljust(16, b"\0"),
+            "remote_address": REMOTE.get(ip_version, b"").ljust(16, b"\0"),
             "key": key.ljust(32, b"\0"),
             "iv": iv.ljust(16, b"\0"),
             "mac_key": mac_key.ljust(48, b"\0"),
@@ -262,12 +264,11 @@ class TlsRig(Rig):
         return b"".join(payload for _, _, payload in self.arrivals())
 
 
-def filled(case=GCM, sizes=(100, 3000, 600), **options):
+def filled(case=GCM, sizes=(100, 3000, 600), *, rate=0, fields=None, **options):
     """A rig with a flow at the start of a stream with some records: rig, stream, handle."""
-    fields = options.pop("fields", {})
     rig = TlsRig(**options)
     stream = Stream(case)
-    handle = rig.create(stream, **fields)
+    handle = rig.create(stream, rate=rate, **(fields or {}))
     for size in sizes:
         stream.add(size)
     return rig, stream, handle
