@@ -52,6 +52,10 @@ REGISTERS: dict[str, str] = {
     "RX_COALESCE": (
         "Receive coalescing. Limits of coalescing; used when OFFLOAD_ENABLE has RX_COALESCE."
     ),
+    "TLS_RESYNC": (
+        "TLS resync time-out. How long a resync question waits for its answer. When a packet "
+        "of the flow comes later than that, the question is dropped and a new one asked."
+    ),
     "INT_CAUSE": (
         "Interrupt cause. One bit per vector that has fired. With MSI-X it is only "
         "informative. With INTx the line is asserted while a bit is set that INT_ENABLE has "
@@ -158,14 +162,24 @@ REGISTERS: dict[str, str] = {
     ),
     "RX_TLS_DECRYPTED_PACKETS": "Packets delivered decrypted.",
     "RX_TLS_DECRYPTED_BYTES": "TCP payload bytes of these packets.",
-    "RX_TLS_RESYNC_REQ_PKT": "Packets of flows that were searching or tracking.",
+    "RX_TLS_RESYNC_REQ_PKT": "Packets with RESYNC in their completion.",
     "RX_TLS_RESYNC_REQ_START": "Resync questions asked.",
-    "RX_TLS_RESYNC_REQ_END": "Questions that ended with offload resumed.",
-    "RX_TLS_RESYNC_REQ_SKIP": "Questions dropped before an answer.",
-    "RX_TLS_RESYNC_RES_OK": "Answers that were accepted.",
-    "RX_TLS_RESYNC_RES_SKIP": "Answers that came too late or were refused.",
+    "RX_TLS_RESYNC_REQ_END": (
+        "Questions that were answered in time. What REQ_START has more than REQ_END and "
+        "REQ_SKIP together is open."
+    ),
+    "RX_TLS_RESYNC_REQ_SKIP": (
+        "Questions dropped before an answer: no longer followed, timed out, settled "
+        "otherwise, or the flow destroyed."
+    ),
+    "RX_TLS_RESYNC_RES_OK": "Answers and hints that brought a flow back to offload.",
+    "RX_TLS_RESYNC_RES_SKIP": "Answers and hints that did not: stale, or no record starts there.",
     "RX_TLS_RESYNC_TAG": "Resyncs settled by a record's own tag.",
-    "RX_TLS_ERR": "Records that failed authentication.",
+    "RX_TLS_ERR": (
+        "Packets left as on the wire because a record that ended in them failed authentication."
+    ),
+    "RX_TLS_CTX": "Receive flow contexts that were made.",
+    "RX_TLS_DEL": "Receive flow contexts that were destroyed.",
     "TX_TLS_CTX": "Transmit flow contexts that were made.",
     "TX_TLS_DEL": "Transmit flow contexts that were destroyed.",
     "TX_TLS_PACED": "Frames that a rate limit held back.",
@@ -426,6 +440,7 @@ FIELDS: dict[str, str] = {
     "RX_COALESCE.TIMEOUT_US": "Longest wait for the next segment, in microseconds.",
     "RX_COALESCE.MAX_KIB": "Largest joined packet, in units of 1024 bytes.",
     "RX_COALESCE.MAX_SEGMENTS": "Most segments in a joined packet.",
+    "TLS_RESYNC.TIMEOUT_US": "Microseconds; zero: for ever.",
     "INT_CAUSE.VECTORS": "Write one to clear.",
     "INT_TRIGGER.VECTORS": "Write one to raise.",
     "DIAG_LAST.CODE": "Which rule was broken.",
@@ -488,6 +503,8 @@ FIELDS: dict[str, str] = {
     "RX_TLS_RESYNC_RES_SKIP.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_RESYNC_TAG.COUNT": "Count since reset; wraps at 2^64.",
     "RX_TLS_ERR.COUNT": "Count since reset; wraps at 2^64.",
+    "RX_TLS_CTX.COUNT": "Count since reset; wraps at 2^64.",
+    "RX_TLS_DEL.COUNT": "Count since reset; wraps at 2^64.",
     "TX_TLS_CTX.COUNT": "Count since reset; wraps at 2^64.",
     "TX_TLS_DEL.COUNT": "Count since reset; wraps at 2^64.",
     "TX_TLS_PACED.COUNT": "Count since reset; wraps at 2^64.",
@@ -721,7 +738,7 @@ MEMBERS: dict[str, str] = {
     "tls_flow.key": "Key.",
     "tls_flow.iv": "Salt or IV.",
     "tls_flow.mac_key": "MAC key.",
-    "tls_flow_state.tracker_state": "State of the receive tracker; 0 for transmit.",
+    "tls_flow_state.tracker_state": "State of the receive tracker.",
     "tls_flow_state.direction": "Transmit or receive.",
     "tls_flow_state.tcp_sequence": "Next in-order TCP sequence number.",
     "tls_flow_state.record_number": "Number of the record at or around it.",
@@ -730,12 +747,14 @@ MEMBERS: dict[str, str] = {
     "tls_flow_state.out_of_order": "Packets out of order.",
     "tls_flow_state.not_offloaded": "Packets dropped (transmit) or left as on the wire (receive).",
     "tls_flow_state.questions": "Resync questions asked.",
-    "tls_flow_state.auth_failures": "Records that failed authentication.",
+    "tls_flow_state.auth_failures": "Packets with a record that failed authentication.",
     "tls_flow_state.presynced": "Packets encrypted with the help of a presync block.",
     "tls_flow_state.rate_bytes_per_s": "Rate limit in bytes per second, or zero.",
     "tls_flow_state.record_iv": (
         "TLS 1.0: the last ciphertext block before that record, its IV. Else zero."
     ),
+    "tls_flow_state.host_resyncs": "Resyncs by an answer or hint of the host.",
+    "tls_flow_state.tag_resyncs": "Resyncs by a record's own tag.",
     "tls_presync.tcp_sequence": "TCP sequence number of the first byte of the record's header.",
     "tls_presync.flags": "Options.",
     "tls_presync.prefix_length": (
@@ -934,6 +953,10 @@ ENUMS: dict[str, str] = {
     "Diagnostic.TLS_TUPLE": (
         "Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped."
     ),
+    "Diagnostic.TLS_AUTH": (
+        "Record of a receive flow that failed authentication: a wrong key or record number, "
+        "or a forger. The flow is halted."
+    ),
     "Offload.TX_CHECKSUM": "IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6.",
     "Offload.RX_CHECKSUM": "The same, checked on receive.",
     "Offload.TSO4": "TCP segmentation over IPv4.",
@@ -1043,6 +1066,16 @@ ENUMS: dict[str, str] = {
     ),
     "TlsRxState.AUTH_FAILED": (
         "A record that ended in the packet failed authentication. The packet is as on the wire."
+    ),
+    "TlsTrackerState.NONE": "A transmit flow.",
+    "TlsTrackerState.OFFLOAD": "Record boundaries and numbers are known: records are decrypted.",
+    "TlsTrackerState.SEARCH": "A record header was lost: the stream is searched for the next one.",
+    "TlsTrackerState.TRACK": (
+        "What looks like a record is followed by its lengths, until host or tag confirm it."
+    ),
+    "TlsTrackerState.HALTED": (
+        "A record failed authentication, or the peer changed its key: packets come as on the "
+        "wire until a rekey or hint."
     ),
     "CompletionFlags.PHASE": "Valid mark; see the completion rings chapter.",
     "CommandOpcode.NOP": "Does nothing.",

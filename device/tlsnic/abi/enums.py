@@ -143,6 +143,10 @@ class Diagnostic(IntEnum):
     """
     TLS_TUPLE = 42
     """Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped."""
+    TLS_AUTH = 43
+    """Record of a receive flow that failed authentication: a wrong key or record number, or a
+    forger. The flow is halted.
+    """
 
 
 class Offload(IntFlag):
@@ -342,6 +346,23 @@ class TlsRxState(IntEnum):
     """
     AUTH_FAILED = 3
     """A record that ended in the packet failed authentication. The packet is as on the wire."""
+
+
+class TlsTrackerState(IntEnum):
+    """Values of TlsTrackerState."""
+
+    NONE = 0
+    """A transmit flow."""
+    OFFLOAD = 1
+    """Record boundaries and numbers are known: records are decrypted."""
+    SEARCH = 2
+    """A record header was lost: the stream is searched for the next one."""
+    TRACK = 3
+    """What looks like a record is followed by its lengths, until host or tag confirm it."""
+    HALTED = 4
+    """A record failed authentication, or the peer changed its key: packets come as on the wire
+    until a rekey or hint.
+    """
 
 
 class CompletionFlags(IntFlag):

@@ -93,6 +93,8 @@ RX_COALESCE_MAX_KIB_MASK = 0xFF0000
 RX_COALESCE_MAX_SEGMENTS_SHIFT = 24
 RX_COALESCE_MAX_SEGMENTS_MASK = 0xFF000000
 
+TLS_RESYNC = 0x60
+
 INT_CAUSE = 0x80
 
 INT_ENABLE = 0x88
@@ -252,6 +254,10 @@ RX_TLS_RESYNC_RES_SKIP = 0x978
 RX_TLS_RESYNC_TAG = 0x980
 
 RX_TLS_ERR = 0x988
+
+RX_TLS_CTX = 0x990
+
+RX_TLS_DEL = 0x998
 
 TX_TLS_CTX = 0x9C0
 
@@ -633,6 +639,16 @@ BAR0 = RegisterMap(
                 ("MAX_KIB", 16, 8, "RW", 0x40, None),
                 ("MAX_SEGMENTS", 24, 8, "RW", 0x40, None),
             ),
+        ),
+        (
+            "TLS_RESYNC",
+            0x60,
+            32,
+            1,
+            0x0,
+            False,
+            "Device control",
+            (("TIMEOUT_US", 0, 32, "RW", 0xF4240, None),),
         ),
         (
             "INT_CAUSE",
@@ -1120,6 +1136,8 @@ BAR0 = RegisterMap(
             (("COUNT", 0, 64, "RO", 0x0, None),),
         ),
         ("RX_TLS_ERR", 0x988, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
+        ("RX_TLS_CTX", 0x990, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
+        ("RX_TLS_DEL", 0x998, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
         ("TX_TLS_CTX", 0x9C0, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
         ("TX_TLS_DEL", 0x9C8, 64, 1, 0x0, False, "Counters", (("COUNT", 0, 64, "RO", 0x0, None),)),
         (

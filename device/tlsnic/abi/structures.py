@@ -661,10 +661,12 @@ class _TlsFlowState(NamedTuple):
     presynced: int = 0
     rate_bytes_per_s: int = 0
     record_iv: bytes = bytes(16)
+    host_resyncs: int = 0
+    tag_resyncs: int = 0
 
 
 class TlsFlowState(_TlsFlowState, Structure):
-    """TLS flow state block. Block, 96 bytes.
+    """TLS flow state block. Block, 112 bytes.
 
     What TLS_FLOW_QUERY writes. Never key material.
     """
@@ -673,8 +675,8 @@ class TlsFlowState(_TlsFlowState, Structure):
 
     NAME = "tls_flow_state"
     KIND = "block"
-    SIZE = 96
-    STRUCT = Struct("<BB2xIQQQQQQQQQ16s")
+    SIZE = 112
+    STRUCT = Struct("<BB2xIQQQQQQQQQ16sQQ")
     RESERVED = 0xFFFF0000
     OFFSET_TRACKER_STATE = 0
     OFFSET_DIRECTION = 1
@@ -689,8 +691,10 @@ class TlsFlowState(_TlsFlowState, Structure):
     OFFSET_PRESYNCED = 64
     OFFSET_RATE_BYTES_PER_S = 72
     OFFSET_RECORD_IV = 80
+    OFFSET_HOST_RESYNCS = 96
+    OFFSET_TAG_RESYNCS = 104
     MEMBERS = (
-        ("tracker_state", 0, 1, False, None),
+        ("tracker_state", 0, 1, False, "TlsTrackerState"),
         ("direction", 1, 1, False, "TlsDirection"),
         ("tcp_sequence", 4, 4, False, None),
         ("record_number", 8, 8, False, None),
@@ -703,6 +707,8 @@ class TlsFlowState(_TlsFlowState, Structure):
         ("presynced", 64, 8, False, None),
         ("rate_bytes_per_s", 72, 8, False, None),
         ("record_iv", 80, 16, True, None),
+        ("host_resyncs", 96, 8, False, None),
+        ("tag_resyncs", 104, 8, False, None),
     )
 
 

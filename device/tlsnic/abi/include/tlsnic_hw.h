@@ -134,6 +134,9 @@ typedef uint64_t tlsnic_le64;
 #define TLSNIC_RX_COALESCE_MAX_SEGMENTS_SHIFT 24
 #define TLSNIC_RX_COALESCE_MAX_SEGMENTS_MASK 0xff000000U /* RW */
 
+/* TLS resync time-out. 32 bits. */
+#define TLSNIC_REG_TLS_RESYNC 0x60
+
 /* Interrupt cause. 64 bits. */
 #define TLSNIC_REG_INT_CAUSE 0x80
 
@@ -346,29 +349,44 @@ typedef uint64_t tlsnic_le64;
 /* TCP payload bytes of these packets. 64 bits. */
 #define TLSNIC_REG_RX_TLS_DECRYPTED_BYTES 0x948
 
-/* Packets of flows that were searching or tracking. 64 bits. */
+/* Packets with RESYNC in their completion. 64 bits. */
 #define TLSNIC_REG_RX_TLS_RESYNC_REQ_PKT 0x950
 
 /* Resync questions asked. 64 bits. */
 #define TLSNIC_REG_RX_TLS_RESYNC_REQ_START 0x958
 
-/* Questions that ended with offload resumed. 64 bits. */
+/*
+ * Questions that were answered in time. What REQ_START has more than REQ_END and REQ_SKIP
+ * together is open. 64 bits.
+ */
 #define TLSNIC_REG_RX_TLS_RESYNC_REQ_END 0x960
 
-/* Questions dropped before an answer. 64 bits. */
+/*
+ * Questions dropped before an answer: no longer followed, timed out, settled otherwise, or the
+ * flow destroyed. 64 bits.
+ */
 #define TLSNIC_REG_RX_TLS_RESYNC_REQ_SKIP 0x968
 
-/* Answers that were accepted. 64 bits. */
+/* Answers and hints that brought a flow back to offload. 64 bits. */
 #define TLSNIC_REG_RX_TLS_RESYNC_RES_OK 0x970
 
-/* Answers that came too late or were refused. 64 bits. */
+/* Answers and hints that did not: stale, or no record starts there. 64 bits. */
 #define TLSNIC_REG_RX_TLS_RESYNC_RES_SKIP 0x978
 
 /* Resyncs settled by a record's own tag. 64 bits. */
 #define TLSNIC_REG_RX_TLS_RESYNC_TAG 0x980
 
-/* Records that failed authentication. 64 bits. */
+/*
+ * Packets left as on the wire because a record that ended in them failed authentication. 64
+ * bits.
+ */
 #define TLSNIC_REG_RX_TLS_ERR 0x988
+
+/* Receive flow contexts that were made. 64 bits. */
+#define TLSNIC_REG_RX_TLS_CTX 0x990
+
+/* Receive flow contexts that were destroyed. 64 bits. */
+#define TLSNIC_REG_RX_TLS_DEL 0x998
 
 /* Transmit flow contexts that were made. 64 bits. */
 #define TLSNIC_REG_TX_TLS_CTX 0x9c0
@@ -765,6 +783,11 @@ enum tlsnic_diagnostic {
 	TLSNIC_DIAGNOSTIC_TLS_RECORD = 41,
 	/* Packet with TLS whose addresses, ports or VLAN are not those of its flow. It is dropped. */
 	TLSNIC_DIAGNOSTIC_TLS_TUPLE = 42,
+	/*
+	 * Record of a receive flow that failed authentication: a wrong key or record number, or a
+	 * forger. The flow is halted.
+	 */
+	TLSNIC_DIAGNOSTIC_TLS_AUTH = 43,
 };
 
 /* IPv4 header, TCP and UDP checksums on transmit, IPv4 and IPv6. */
@@ -897,6 +920,22 @@ enum tlsnic_tls_rx_state {
 	TLSNIC_TLS_RX_STATE_DECRYPTED = 2,
 	/* A record that ended in the packet failed authentication. The packet is as on the wire. */
 	TLSNIC_TLS_RX_STATE_AUTH_FAILED = 3,
+};
+
+enum tlsnic_tls_tracker_state {
+	/* A transmit flow. */
+	TLSNIC_TLS_TRACKER_STATE_NONE = 0,
+	/* Record boundaries and numbers are known: records are decrypted. */
+	TLSNIC_TLS_TRACKER_STATE_OFFLOAD = 1,
+	/* A record header was lost: the stream is searched for the next one. */
+	TLSNIC_TLS_TRACKER_STATE_SEARCH = 2,
+	/* What looks like a record is followed by its lengths, until host or tag confirm it. */
+	TLSNIC_TLS_TRACKER_STATE_TRACK = 3,
+	/*
+	 * A record failed authentication, or the peer changed its key: packets come as on the wire
+	 * until a rekey or hint.
+	 */
+	TLSNIC_TLS_TRACKER_STATE_HALTED = 4,
 };
 
 #define TLSNIC_COMPLETION_FLAGS_PHASE 0x8000U /* Valid mark; see the completion rings chapter. */
@@ -1453,7 +1492,7 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow, mac_key) == 128);
 
 /* TLS flow state block. What TLS_FLOW_QUERY writes. Never key material. */
 struct tlsnic_tls_flow_state {
-	/* State of the receive tracker; 0 for transmit. */
+	/* State of the receive tracker. */
 	uint8_t tracker_state;
 	/* Transmit or receive. */
 	uint8_t direction;
@@ -1472,7 +1511,7 @@ struct tlsnic_tls_flow_state {
 	tlsnic_le64 not_offloaded;
 	/* Resync questions asked. */
 	tlsnic_le64 questions;
-	/* Records that failed authentication. */
+	/* Packets with a record that failed authentication. */
 	tlsnic_le64 auth_failures;
 	/* Packets encrypted with the help of a presync block. */
 	tlsnic_le64 presynced;
@@ -1480,8 +1519,12 @@ struct tlsnic_tls_flow_state {
 	tlsnic_le64 rate_bytes_per_s;
 	/* TLS 1.0: the last ciphertext block before that record, its IV. Else zero. */
 	uint8_t record_iv[16];
+	/* Resyncs by an answer or hint of the host. */
+	tlsnic_le64 host_resyncs;
+	/* Resyncs by a record's own tag. */
+	tlsnic_le64 tag_resyncs;
 } __attribute__((packed, aligned(8)));
-TLSNIC_ASSERT(sizeof(struct tlsnic_tls_flow_state) == 96);
+TLSNIC_ASSERT(sizeof(struct tlsnic_tls_flow_state) == 112);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, tracker_state) == 0);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, direction) == 1);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, tcp_sequence) == 4);
@@ -1495,6 +1538,8 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, auth_failures) == 56);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, presynced) == 64);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, rate_bytes_per_s) == 72);
 TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, record_iv) == 80);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, host_resyncs) == 96);
+TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_state, tag_resyncs) == 104);
 
 /*
  * TLS presync block. Tells the device where in which record a packet starts that is not next in
