@@ -202,6 +202,26 @@ def test_a_packet_that_the_card_never_took_is_noticed_and_mended(card, nic):
     assert card.codes == [Diagnostic.DMA_FAULT, Diagnostic.TLS_SEQUENCE]
 
 
+def test_packets_that_link_down_took_leave_no_packet_behind_them_refused(card, nic):
+    """Card and stream have parted, and its completion tells the driver so."""
+    tag, stream = connect(nic)
+    bounds = stream.write(*[100] * 4)
+    size = bounds[1] - bounds[0] & 0xFFFF_FFFF
+    queue = nic.tx[0]
+    card.core.set_link(False)
+    assert stream.send(queue, bounds[0], 60).kind is IN_ORDER
+    queue.drain(1)
+    assert tag.is_resync_pending
+    card.core.set_link(True)
+    assert stream.send(queue, bounds[0] + 60, size - 60).kind is SOFTWARE
+    assert stream.send(queue, bounds[0], 60).kind is PRESYNC
+    assert stream.send(queue, bounds[1], size).kind is PRESYNC
+    assert stream.send(queue, bounds[2], size).kind is IN_ORDER
+    check(card, tag, tag.session, stream.end)
+    assert len(card.frames) == 4
+    assert card.codes == [Diagnostic.TX_LINK_DOWN]
+
+
 @pytest.mark.parametrize("suite", [GCM13, CipherSuite.TLS12_AES_CBC_SHA256])
 def test_segments_come_from_payload_in_place(card, nic, suite):
     tag, stream = connect(nic, suite)

@@ -27,7 +27,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsFeature, TxFlags
+from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsFeature, TxFlags, TxStatus
 from tlsnic.abi.structures import (
     TlsFlowDestroyCommand,
     TlsFlowQueryCommand,
@@ -425,8 +425,10 @@ class SendTag:
 
     def dropped(self, completion: TxCompletion) -> None:
         """The card dropped a packet of this flow. When it says that the packet was not in order,
-        an earlier one never counted there: the two are out of step."""
-        if completion.detail == Diagnostic.TLS_SEQUENCE and self._expected != _NOWHERE:
+        an earlier one never counted there: the two are out of step. After a loss by link down they
+        may be: it says not whether its state had moved before."""
+        parted = completion.detail == Diagnostic.TLS_SEQUENCE
+        if (parted or completion.status == TxStatus.LINK_DOWN) and self._expected != _NOWHERE:
             self._lose_step(self._expected)
 
     def ack(self, sequence: int) -> int:
