@@ -36,6 +36,15 @@ class Peer:
         assert len(frames) == count, f"{len(frames)} of {count} frames came within {timeout_s:g} s"
         return frames
 
+    def receive_timed(
+        self, count: int, timeout_s: float = RECEIVE_TIMEOUT_S
+    ) -> list[tuple[int, bytes]]:
+        """The same with the time in nanoseconds, by the far end's clock, at which each came."""
+        found = self._call("wire.receive_timed", count=count, wait_s=timeout_s)
+        frames = [(at, frame) for at, frame in cast("list[tuple[int, bytes]]", found)]
+        assert len(frames) == count, f"{len(frames)} of {count} frames came within {timeout_s:g} s"
+        return frames
+
     def drain(self) -> list[bytes]:
         """All frames that have arrived from the card so far."""
         return cast("list[bytes]", self._call("wire.drain"))

@@ -124,10 +124,21 @@ class TlsFlows:
             found = self.peer.receive_many(frames, timeout_s)
         else:
             found = self._up_to_barrier(timeout_s)
+        self._look_at(found)
+        return found
+
+    def collect_timed(self, frames: int, timeout_s: float = _TIMEOUT_S) -> list[tuple[int, bytes]]:
+        """The same for just so many frames, with when they came; see `Peer.receive_timed`."""
+        for queue in self.nic.tx:
+            queue.flush()
+        found = self.peer.receive_timed(frames, timeout_s)
+        self._look_at([frame for _, frame in found])
+        return found
+
+    def _look_at(self, found: list[bytes]) -> None:
         self.scanner.check(found)
         for flow in self.flows:
             flow.stream.add(found)
-        return found
 
     def _up_to_barrier(self, timeout_s: float) -> list[bytes]:
         """A frame of no flow, sent when all queues are done, comes behind all others."""

@@ -34,6 +34,7 @@ class Service:
         return {
             "wire.send": wire.send,
             "wire.receive": wire.receive,
+            "wire.receive_timed": wire.receive_timed,
             "wire.drain": wire.drain,
             "wire.impair": wire.impair,
             "wire.set_link": wire.set_link,

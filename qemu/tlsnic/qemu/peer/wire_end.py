@@ -37,7 +37,8 @@ class FarEnd:
         self._changed = threading.Condition()
         # All below is guarded by _changed.
         self._wire: ImpairmentStage | None = None
-        self._inbox: deque[bytes] = deque(maxlen=_FRAMES_KEPT)
+        self._inbox: deque[tuple[int, bytes]] = deque(maxlen=_FRAMES_KEPT)
+        self._now_ns = 0
         self._outbox: deque[bytes] = deque()
         self._received = 0
         self._sent = 0
@@ -59,6 +60,10 @@ class FarEnd:
 
     def receive(self, count: int, wait_s: float) -> list[bytes]:
         """`count` frames that the card sent, or those that came before the deadline."""
+        return [frame for _, frame in self.receive_timed(count, wait_s)]
+
+    def receive_timed(self, count: int, wait_s: float) -> list[tuple[int, bytes]]:
+        """The same with the monotonic time in nanoseconds at which each of them came."""
         with self._changed:
             self._changed.wait_for(
                 lambda: len(self._inbox) >= count or self._failure is not None, wait_s
@@ -69,7 +74,7 @@ class FarEnd:
     def drain(self) -> list[bytes]:
         """All frames that have arrived so far."""
         with self._changed:
-            frames = list(self._inbox)
+            frames = [frame for _, frame in self._inbox]
             self._inbox.clear()
             return frames
 
@@ -163,7 +168,7 @@ class FarEnd:
 
     def _take(self, frame: memoryview, _vnet: VnetHeader | None) -> None:
         self._received += 1
-        self._inbox.append(bytes(frame))
+        self._inbox.append((self._now_ns, bytes(frame)))
 
     def _run(self) -> None:
         try:
@@ -193,7 +198,7 @@ class FarEnd:
         with self._changed:
             if self._wire is None:
                 return
-            now_ns = time.monotonic_ns()
+            now_ns = self._now_ns = time.monotonic_ns()
             self._wire.receive(self._take, _FRAMES_PER_TURN, now_ns)
             self._wire.events.clear()
             while self._outbox and self._wire.link_up:
