@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tlsnic.device.core.counters import Counters
 from tlsnic.device.core.pacing import CATCH_UP_NS, CREDIT_NS, Pacer
@@ -11,6 +13,8 @@ from tlsnic.device.tls.pace import Pace
 MS = 1_000_000
 SECOND = 1000 * MS
 START = 5 * SECOND
+LINK_BYTES_PER_S = 1_250_000_000
+MIXED = [60, 1514, 1514, 87, 9014, 65000, 61, 1514]
 
 
 class Bench:
@@ -44,6 +48,16 @@ class Bench:
 
     def bytes_of(self, name=0, since=0):
         return sum(n for at, flow, n in self.left if flow == name and at >= since)
+
+
+def ahead(left, rate):
+    """Most bytes that left in any span of time beyond what `rate` allows in it."""
+    total = lowest = most = 0  # in bytes per nanosecond, times SECOND: exact
+    for at, _, length in left:
+        lowest = min(lowest, total * SECOND - rate * at)
+        total += length
+        most = max(most, total * SECOND - rate * at - lowest)
+    return most / SECOND
 
 
 @pytest.mark.parametrize("rate", [10_000, 123_456, 10_000_000, 1_000_000_000])
@@ -154,3 +168,120 @@ def test_what_only_the_wire_holds_back_is_not_counted():
     bench.pacer.wire_writable()
     bench.pacer.release(bench.now)
     assert len(bench.left) == 1
+
+
+@pytest.mark.parametrize("sizes", [[60], [61], [777], [1514], [9014], [65000], MIXED], ids=str)
+@pytest.mark.parametrize("late", [0, MS // 3, 7 * MS], ids=lambda ns: f"{ns} ns late")
+def test_rate_for_packets_of_all_sizes(sizes, late):
+    """Within 1 % over a second, and never further ahead than the longest frame and a small credit."""
+    rng = random.Random(0)
+    rate = max(sizes) * 401 + 7
+    bench, pace = Bench(), Pace(rate)
+
+    def fill():
+        while not pace.full:
+            bench.hold(pace, rng.choice(sizes))
+        return late
+
+    fill()
+    bench.run(50 * MS, stall=fill)
+    start = bench.now
+    bench.run(SECOND, stall=fill)
+    assert bench.bytes_of(since=start + 1) == pytest.approx(rate, rel=0.01)
+    burst = max(sizes) + rate * max(CREDIT_NS, late) / SECOND
+    rounded = rate * len(bench.left) / SECOND  # a nanosecond of each frame
+    assert ahead(bench.left, rate) <= burst + rounded
+
+
+@pytest.mark.parametrize("rate", [LINK_BYTES_PER_S, 1_190_000_000, 999_999_937])
+def test_shortest_frames_at_the_highest_rates(rate):
+    """A frame takes some 50 ns: to round them down is still right to 1 %."""
+    bench, pace = Bench(), Pace(rate)
+
+    def fill():
+        while not pace.full:
+            bench.hold(pace, 60)
+        return 0
+
+    fill()
+    start = bench.now
+    bench.run(MS // 10, stall=fill)
+    assert bench.bytes_of(since=start + 1) == pytest.approx(rate // 10_000, rel=0.01)
+
+
+LONGEST = 9000
+FLOW = st.integers(0, 2)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("hold"), FLOW, st.lists(st.integers(60, LONGEST), min_size=1)),
+        st.tuples(st.just("run"), st.integers(0, 2 * SECOND), st.sampled_from([0, 0, MS])),
+        st.tuples(st.just("rate"), FLOW, st.sampled_from([0, 1, 5000, 10**6, 1 << 63])),
+        st.tuples(st.just("wire"), st.booleans(), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=60)
+@given(STEPS)
+def test_any_steps(steps):
+    """Of three flows nothing is lost or overtakes, and all is paid for at the rate of its time."""
+    bench = Bench()
+    rates = [1000, 100_000, 10_000_000]
+    paces = [Pace(rate) for rate in rates]
+    held, since, packets = [[], [], []], [0, 0, 0], 0
+
+    def check_rate(flow):
+        """What left since the rate was set."""
+        own = [entry for entry in bench.left[since[flow] :] if entry[1] == flow]
+        if rates[flow]:
+            slack = rates[flow] * (CATCH_UP_NS + MS) / SECOND + 1
+            assert ahead(own, rates[flow]) <= LONGEST + slack
+
+    for kind, what, more in steps:
+        if kind == "hold":
+            packets += 1
+            held[what] += more
+            bench.hold(paces[what], *more, name=what)
+        elif kind == "run":
+            bench.run(what, stall=lambda late=more: late)
+        elif kind == "rate":
+            check_rate(what)
+            bench.pacer.set_rate(paces[what], more, bench.now)
+            since[what], rates[what] = len(bench.left), more
+            bench.pacer.release(bench.now)
+        else:
+            bench.busy = what
+            if not bench.busy:
+                bench.pacer.wire_writable()
+                bench.pacer.release(bench.now)
+    for flow in range(3):
+        check_rate(flow)
+    bench.busy = False
+    bench.pacer.wire_writable()
+    bench.run(10**7 * SECOND)
+    for flow in range(3):
+        assert [n for _, name, n in bench.left if name == flow] == held[flow]
+        assert not paces[flow].held_bytes
+    assert bench.counters.tx_packets == bench.counters.tx_sent_packets == packets
+    assert bench.pacer.next_deadline_ns() is None
+
+
+def test_link_loss_and_reset_leave_nothing_behind():
+    """Lost packets are counted, also those of which a part has left."""
+    bench = Bench()
+    paces = [Pace(1000), Pace(1000)]
+    for pace in paces:
+        bench.hold(pace, 1000, 1000)
+        bench.hold(pace, 1000)
+    assert bench.pacer.lose_link() == 4
+    assert [pace.held_bytes for pace in paces] == [0, 0]
+    assert bench.pacer.next_deadline_ns() is None
+    bench.run(10 * SECOND)
+    assert len(bench.left) == 2
+    bench.hold(paces[0], 1000)
+    assert len(bench.left) == 3
+    bench.hold(paces[0], 1000)
+    bench.pacer.clear()
+    bench.run(10 * SECOND)
+    assert (len(bench.left), bench.pacer.lose_link()) == (3, 0)
