@@ -202,6 +202,23 @@ def test_a_packet_that_the_card_never_took_is_noticed_and_mended(card, nic):
     assert card.codes == [Diagnostic.DMA_FAULT, Diagnostic.TLS_SEQUENCE]
 
 
+def test_keys_of_what_is_acknowledged_are_let_go(card, nic):
+    """Also when all is acknowledged: only the key of what comes next is needed then."""
+    tag, stream = connect(nic)
+    for seed in range(2, 6):
+        start, end = stream.write(100)
+        assert stream.send(nic.tx[0], start, end - start & MASK).kind is IN_ORDER
+        tag.modify_rekey(make_session(GCM13, seed=seed), end)
+        stream.framer.rekey(tag.session)
+    assert tag.ack(stream.end) == 4
+    assert list(tag._sessions.values()) == [tag.session]
+    start, end = stream.write(100)
+    assert stream.send(nic.tx[0], start, end - start & MASK).kind is IN_ORDER
+    (entry,) = tag.records
+    sealed = SoftwareTls(tag.session).encrypt(entry.record)
+    assert payloads(card.frames)[-1] == (start, sealed)
+
+
 def test_packets_that_link_down_took_leave_no_packet_behind_them_refused(card, nic):
     """Card and stream have parted, and its completion tells the driver so."""
     tag, stream = connect(nic)

@@ -436,10 +436,11 @@ class SendTag:
         it; how many."""
         count = self.records.ack(sequence)
         first = next(iter(self.records), None)
-        if count and first is not None:
-            for epoch in [epoch for epoch in self._sessions if epoch < first.session_epoch]:
+        if count:
+            oldest = self._epoch if first is None else first.session_epoch
+            for epoch in [epoch for epoch in self._sessions if epoch < oldest]:
                 del self._sessions[epoch]
-            if self._software is not None:
+            if self._software is not None and first is not None:
                 self._software.forget_before(first)
         return count
 
