@@ -24,7 +24,7 @@ _START = 1000
 _SEARCHABLE_BYTES = 12
 """Shorter secrets (the salt of GCM) are anywhere by chance."""
 _ADDRESS = FlowAddress.make("192.0.2.1", 5001, "192.0.2.2", 443)
-_HEADERS = bytes.fromhex(
+HEADERS = bytes.fromhex(
     "02746c73ff01 02746c730001 0800"
     "4500 0000 0001 4000 4006 0000 c0000201 c0000202"
     "1389 01bb 00000000 00000007 5010 ffff 0000 0000"
@@ -115,7 +115,7 @@ def _use(nic: Nic, tag: SendTag) -> None:
 
 
 def _send(nic: Nic, tag: SendTag, start: int, end: int) -> None:
-    headers = bytearray(_HEADERS)
+    headers = bytearray(HEADERS)
     headers[16:18] = (40 + end - start).to_bytes(2, "big")
     headers[38:42] = start.to_bytes(4, "big")
     tag.transmit(nic.tx[0], headers, start, tag.records.read(start, end - start))
