@@ -1,4 +1,4 @@
-"""AES-GCM and ChaCha20-Poly1305 records of TLS 1.2 and 1.3.
+"""Seals AES-GCM and ChaCha20-Poly1305 records of TLS 1.2 and 1.3.
 
 Whole records go through the one-shot ciphers. Pieces of a record in order go through a streaming
 cipher, and a piece alone is XORed with its part of the keystream, which starts at block 2 of AES in
@@ -6,9 +6,6 @@ counter mode (NIST SP 800-38D section 7.1) or block 1 of ChaCha20 (RFC 8439 sect
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
-from struct import Struct
-from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import (
     AEADEncryptionContext,
@@ -22,59 +19,21 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES
 from tlsnic.device.packet.headers import Buffer
-from tlsnic.device.tls.keys import KeyCache, KeyMaterial
-from tlsnic.device.tls.record import Record, RecordCipher, RecordFormat, RecordStream, WipedKey
-
-_GCM_FIRST_BLOCK: Final = 2
-_CHACHA_FIRST_BLOCK: Final = 1
-_CHACHA_BLOCK_BYTES: Final = 64
-_POLY1305_KEY_BYTES: Final = 32
-_AAD: Final = Struct(">Q3sH")
-_LENGTHS: Final = Struct("<QQ")
-
-Inputs = tuple[bytes | bytearray, bytes]
-"""Nonce and additional data of a record."""
+from tlsnic.device.tls.aead_key import (
+    CHACHA_BLOCK_BYTES,
+    CHACHA_FIRST_BLOCK,
+    GCM_FIRST_BLOCK,
+    POLY1305_KEY_BYTES,
+    POLY1305_LENGTHS,
+    AeadKey,
+)
+from tlsnic.device.tls.record import Record, RecordCipher, RecordFormat, RecordStream
 
 
-def _explicit_tls12(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
-    """RFC 5288 section 3, RFC 5246 section 6.2.3.3: salt and explicit nonce."""
-    return iv + prefix[HEADER_BYTES:], _AAD.pack(number, prefix[:3], content_bytes)
+class AeadCipher(AeadKey, RecordCipher):
+    """What both AEAD ciphers share."""
 
-
-def _xored_tls12(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
-    """RFC 7905 section 2: IV XOR record number."""
-    nonce = (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big")
-    return nonce, _AAD.pack(number, prefix[:3], content_bytes)
-
-
-def _xored_tls13(iv: bytearray, number: int, prefix: bytes, content_bytes: int) -> Inputs:
-    """RFC 8446 sections 5.2 and 5.3: IV XOR record number; the header is the additional data."""
-    del content_bytes
-    return (int.from_bytes(iv, "big") ^ number).to_bytes(12, "big"), prefix
-
-
-class AeadCipher(RecordCipher):
-    """What both AEAD ciphers share: nonces, additional data, and the expanded key."""
-
-    __slots__ = ("_aead", "_cache", "_format", "_inputs", "_keys", "_wiped")
-
-    def __init__(self, record_format: RecordFormat, keys: KeyMaterial, cache: KeyCache) -> None:
-        self._format = record_format
-        self._keys = keys
-        self._cache = cache
-        self._wiped = False
-        self._aead: AESGCM | ChaCha20Poly1305 | None = None
-        self._inputs: Callable[[bytearray, int, bytes, int], Inputs]
-        if record_format.layout.is_tls13:
-            self._inputs = _xored_tls13
-        elif record_format.layout.explicit_bytes:
-            self._inputs = _explicit_tls12
-        else:
-            self._inputs = _xored_tls12
-
-    @property
-    def key_bytes(self) -> int:
-        return len(self._keys.key)
+    __slots__ = ()
 
     def seal(self, record: Record, content: Buffer, out: memoryview) -> None:
         number, prefix, content_bytes, _, _ = record
@@ -111,32 +70,6 @@ class AeadCipher(RecordCipher):
         nonce, _ = self._inputs_of(record)
         self._keystream_at(nonce, offset).update_into(data, out)
 
-    def _inputs_of(self, record: Record) -> Inputs:
-        return self._inputs(self._keys.iv, record.number, record.prefix, record.content_bytes)
-
-    def forget(self) -> None:
-        """Drop the expanded key; it is made again when needed."""
-        self._aead = None
-
-    def wipe(self) -> None:
-        self._wiped = True
-        self._aead = None
-        self._cache.remove(self)
-        self._keys.wipe()
-
-    def _check_key(self) -> None:
-        if self._wiped:
-            raise WipedKey
-
-    def _expand(self) -> AESGCM | ChaCha20Poly1305:
-        self._check_key()
-        self._cache.add(self)
-        self._aead = expanded = self._new_aead()
-        return expanded
-
-    @abstractmethod
-    def _new_aead(self) -> AESGCM | ChaCha20Poly1305: ...
-
     @abstractmethod
     def _stream(self, record: Record, nonce: Buffer, aad: bytes) -> RecordStream: ...
 
@@ -159,7 +92,7 @@ class GcmCipher(AeadCipher):
 
     def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
         block, skip = divmod(offset, BLOCK_BYTES)
-        counter = bytes(nonce) + (_GCM_FIRST_BLOCK + block).to_bytes(4, "big")
+        counter = bytes(nonce) + (GCM_FIRST_BLOCK + block).to_bytes(4, "big")
         context = Cipher(algorithms.AES(self._keys.key), modes.CTR(counter)).encryptor()
         context.update(bytes(skip))
         return context
@@ -175,12 +108,12 @@ class ChaChaCipher(AeadCipher):
 
     def _stream(self, record: Record, nonce: Buffer, aad: bytes) -> RecordStream:
         context = self._keystream(nonce, 0)
-        poly1305 = Poly1305(context.update(bytes(_CHACHA_BLOCK_BYTES))[:_POLY1305_KEY_BYTES])
+        poly1305 = Poly1305(context.update(bytes(CHACHA_BLOCK_BYTES))[:POLY1305_KEY_BYTES])
         return _ChaChaStream(self._format, record, context, poly1305, aad)
 
     def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
-        block, skip = divmod(offset, _CHACHA_BLOCK_BYTES)
-        context = self._keystream(nonce, _CHACHA_FIRST_BLOCK + block)
+        block, skip = divmod(offset, CHACHA_BLOCK_BYTES)
+        context = self._keystream(nonce, CHACHA_FIRST_BLOCK + block)
         context.update(bytes(skip))
         return context
 
@@ -261,6 +194,6 @@ class _ChaChaStream(_AeadStream):
 
     def _finish(self) -> bytes:
         content_bytes = self.record.content_bytes
-        lengths = _LENGTHS.pack(self._aad_bytes, content_bytes)
+        lengths = POLY1305_LENGTHS.pack(self._aad_bytes, content_bytes)
         self._poly1305.update(bytes(-content_bytes % BLOCK_BYTES) + lengths)
         return self._poly1305.finalize()
