@@ -475,3 +475,21 @@ def test_a_lost_acknowledgement_of_everything_does_not_cost_the_timer():
     link.run(lambda: a.unacknowledged == 0)
     assert link.now_ns - sent_ns < 20 * MS
     assert (a.statistics.tail_probes, a.statistics.timeouts) == (1, 0)
+
+
+def test_marks_reach_the_reader_and_the_sequence_number_says_where_it_is():
+    link, a, b = opened(config(initial_sequence=2**32 - 3))
+    a.write(bytes(range(100)) * 40)
+    frames = [frame for packet in a.poll(link.now_ns) for frame in to_frames(packet)]
+    start = b.rcv_nxt
+    for n, frame in enumerate(frames):
+        b.receive(frame, link.now_ns, decrypted=n == 1)
+    assert b.read_sequence == start
+    pieces = b.read_marked(1000)
+    assert b.read_sequence == start + 1000 & 0xFFFF_FFFF
+    pieces += b.read_marked()
+    assert [mark for _, mark in pieces] == [False, False, True, False]
+    assert b"".join(data for data, _ in pieces) == bytes(range(100)) * 40
+    a.close(link.now_ns)
+    link.run(lambda: b.at_end)
+    assert b.read_sequence == start + 4000 & 0xFFFF_FFFF == b.rcv_nxt - 1

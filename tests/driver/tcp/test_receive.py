@@ -15,8 +15,9 @@ def receiver(capacity=1000, scale=0, first=100, mss=100):
 STREAM = bytes(n * 7 % 251 for n in range(400))
 
 
-def give(into, start, end, *, fin=False):
-    return into.accept(100 + start, memoryview(STREAM)[start:end], fin=fin)
+def give(into, start, end, *, fin=False, decrypted=False):
+    payload = memoryview(STREAM)[start:end]
+    return into.accept(100 + start, payload, fin=fin, decrypted=decrypted)
 
 
 @given(
@@ -125,3 +126,40 @@ def test_data_behind_the_fin_is_ignored():
     give(into, 10, 20)
     assert into.nxt == 110
     assert into.read(-1) == STREAM[:10]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 399), st.integers(1, 90), st.booleans(), st.integers(-1, 120)),
+        max_size=60,
+    )
+)
+def test_each_byte_keeps_the_mark_of_the_packet_that_brought_it_first(pieces):
+    into, marks, out = receiver(), {}, []
+    for start, size, mark, limit in [*pieces, (0, 400, False, -1)]:
+        end = min(start + size, 400)
+        for position in range(max(start, len(out)), end):
+            marks.setdefault(position, mark)
+        give(into, start, end, decrypted=mark)
+        ready = into.buffered
+        read = into.read_marked(limit)
+        assert sum(len(data) for data, _ in read) == (ready if limit < 0 else min(limit, ready))
+        assert into.buffered == ready - sum(len(data) for data, _ in read)
+        out += [(byte, found) for data, found in read for byte in data]
+    assert out == list(zip(STREAM, (marks[n] for n in range(400)), strict=True))
+
+
+def test_plain_reads_join_what_marked_reads_keep_apart():
+    into = receiver()
+    give(into, 20, 30, decrypted=True)
+    give(into, 0, 10)
+    give(into, 10, 20, decrypted=True)
+    give(into, 30, 40)
+    assert into.read(5) == STREAM[:5]
+    assert into.read_marked(20) == [
+        (STREAM[5:10], False),
+        (STREAM[10:20], True),
+        (STREAM[20:25], True),
+    ]
+    assert into.read(-1) == STREAM[25:40]
+    assert into.read_marked(-1) == []

@@ -332,7 +332,7 @@ class Arrival:
             self._ack_now = True  # of what was there already
             return
         had_gap = receiver.has_gap
-        taken = receiver.accept(seq, payload, fin=fin)
+        taken = receiver.accept(seq, payload, fin=fin, decrypted=segment.decrypted)
         self.statistics.bytes_received += taken
         if receiver.fin_reached:
             receiver.consume_fin()

@@ -97,6 +97,16 @@ class Connection(Arrival):
             self._ack_now = True
         return data
 
+    def read_marked(self, max_bytes: int = -1) -> list[tuple[bytes, bool]]:
+        """The same in pieces, each with whether the card has decrypted the packet it came in."""
+        receiver = self._receiver
+        if receiver is None:
+            return []
+        pieces = receiver.read_marked(max_bytes)
+        if receiver.update_due:
+            self._ack_now = True
+        return pieces
+
     def close(self, now_ns: int) -> None:
         """End this side's stream behind what was written. A second time it does nothing."""
         before = self.state
@@ -115,11 +125,17 @@ class Connection(Arrival):
     # Frames and time
 
     def receive(
-        self, frame: ReadableBuffer, now_ns: int, *, vlan: int | None = None, verify: bool = True
+        self,
+        frame: ReadableBuffer,
+        now_ns: int,
+        *,
+        vlan: int | None = None,
+        verify: bool = True,
+        decrypted: bool = False,
     ) -> None:
         """A frame from the wire; see `wire.parse`. Anything bad or foreign is counted, no more."""
         try:
-            segment = wire.parse(frame, vlan=vlan, verify=verify)
+            segment = wire.parse(frame, vlan=vlan, verify=verify, decrypted=decrypted)
         except SegmentError:
             self.statistics.bad_frames += 1
             return
@@ -222,6 +238,14 @@ class Connection(Arrival):
     def rcv_nxt(self) -> int:
         """RCV.NXT, u32; 0 before the peer's SYN."""
         return self._receiver.nxt & MASK if self._receiver is not None else 0
+
+    @property
+    def read_sequence(self) -> int:
+        """Sequence number, u32, of the next byte that `read` gives; 0 before the peer's SYN."""
+        receiver = self._receiver
+        if receiver is None:
+            return 0
+        return receiver.nxt - receiver.buffered - receiver.fin_reached & MASK
 
     @property
     def send_mss(self) -> int:

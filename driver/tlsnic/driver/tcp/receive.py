@@ -1,7 +1,8 @@
 """The receiving side: putting segments in order, the window, and what SACK tells the peer.
 
 In positions (see `seq`). Payload is copied once, when it is accepted: a received frame lies in a
-buffer that goes back to the card.
+buffer that goes back to the card. Every piece keeps its mark: whether the card has decrypted the
+packet that it came in. Pieces of different marks are never joined, but by `read`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Receiver:
         """Bytes in order that were not read."""
         self._mss = mss
         self._ready: deque[bytes] = deque()
-        self._waiting: dict[int, bytes] = {}  # out of order, by position; they do not overlap
+        self._marks: deque[bool] = deque()  # of the pieces that are ready
+        # Out of order, by position, with marks; they do not overlap.
+        self._waiting: dict[int, tuple[bytes, bool]] = {}
         self._order: list[int] = []
         self._ranges = RangeSet()
         self._recent: list[int] = []  # positions of the newest blocks, newest first
@@ -51,10 +54,10 @@ class Receiver:
         """Payload bytes of a full segment of the peer."""
         return self._mss
 
-    def accept(self, start: int, payload: memoryview, *, fin: bool) -> int:
+    def accept(self, start: int, payload: memoryview, *, fin: bool, decrypted: bool = False) -> int:
         """Take a segment's payload at position `start`; how many bytes became in order.
 
-        What lies outside of the window or was there already is left out.
+        What lies outside of the window or was there already is left out. decrypted: the mark.
         """
         end = start + len(payload)
         low, high = max(start, self.nxt), min(end, self.window_end)
@@ -65,33 +68,36 @@ class Receiver:
         before = self.nxt
         if low < high:
             if low == before and not self._order:
-                self._take(bytes(payload[low - start : high - start]))
+                self._take(bytes(payload[low - start : high - start]), decrypted)
             else:
-                self._insert(start, low, high, payload)
+                self._insert(start, low, high, payload, decrypted)
         elif start < end <= before:
             self._duplicate = (start, end)
         if self.fin_at == self.nxt:
             self.fin_reached = True
         return self.nxt - before
 
-    def _take(self, data: bytes) -> None:
+    def _take(self, data: bytes, decrypted: bool) -> None:
         self._ready.append(data)
+        self._marks.append(decrypted)
         self.nxt += len(data)
         self.buffered += len(data)
 
-    def _insert(self, start: int, low: int, high: int, payload: memoryview) -> None:
+    def _insert(
+        self, start: int, low: int, high: int, payload: memoryview, decrypted: bool
+    ) -> None:
         gaps = self._ranges.gaps(low, high)
         if not gaps:
             self._duplicate = (low, high)
         for left, right in gaps:
-            self._waiting[left] = bytes(payload[left - start : right - start])
+            self._waiting[left] = bytes(payload[left - start : right - start]), decrypted
             insort(self._order, left)
         self._ranges.add(low, high)
         self._recent = [low, *self._recent[: 2 * _MAX_BLOCKS]]
         order = self._order
         count = 0
         while count < len(order) and order[count] == self.nxt:
-            self._take(self._waiting.pop(order[count]))
+            self._take(*self._waiting.pop(order[count]))
             count += 1
         if count:
             del order[:count]
@@ -125,18 +131,31 @@ class Receiver:
         if limit < 0 or limit >= self.buffered:
             data = ready[0] if len(ready) == 1 else b"".join(ready)
             ready.clear()
-        else:
-            parts = []
-            while limit > 0:
-                piece = ready.popleft()
-                if len(piece) > limit:
-                    ready.appendleft(piece[limit:])
-                    piece = piece[:limit]
-                parts.append(piece)
-                limit -= len(piece)
-            data = b"".join(parts)
-        self.buffered -= len(data)
-        return data
+            self._marks.clear()
+            self.buffered -= len(data)
+            return data
+        return b"".join([piece for piece, _ in self.read_marked(limit)])
+
+    def read_marked(self, limit: int) -> list[tuple[bytes, bool]]:
+        """The same in pieces, each with its mark."""
+        ready, marks = self._ready, self._marks
+        if limit < 0 or limit >= self.buffered:
+            pieces = list(zip(ready, marks, strict=True))
+            ready.clear()
+            marks.clear()
+            self.buffered = 0
+            return pieces
+        pieces = []
+        self.buffered -= limit
+        while limit > 0:
+            piece, mark = ready.popleft(), marks.popleft()
+            if len(piece) > limit:
+                ready.appendleft(piece[limit:])
+                marks.appendleft(mark)
+                piece = piece[:limit]
+            pieces.append((piece, mark))
+            limit -= len(piece)
+        return pieces
 
     # Window
 

@@ -65,6 +65,8 @@ class Segment(NamedTuple):
     """As in the header: not scaled."""
     options: Options
     payload: memoryview
+    decrypted: bool = False
+    """Whether the card has decrypted the TLS records in the payload."""
 
     @property
     def length(self) -> int:
@@ -72,11 +74,13 @@ class Segment(NamedTuple):
         return len(self.payload) + (self.flags & 1) + (self.flags >> 1 & 1)
 
 
-def parse(frame: ReadableBuffer, *, vlan: int | None = None, verify: bool = True) -> Segment:
+def parse(
+    frame: ReadableBuffer, *, vlan: int | None = None, verify: bool = True, decrypted: bool = False
+) -> Segment:
     """Read a frame from its destination address on. The payload is a view of it.
 
     vlan: identifier of a tag that the card has stripped. verify: False when the card has checked
-    the checksums. Raises SegmentError.
+    the checksums. decrypted: what the card says of the packet. Raises SegmentError.
     """
     l4 = find_l4(frame)
     if l4 is None or l4.protocol != TCP:
@@ -118,6 +122,7 @@ def parse(frame: ReadableBuffer, *, vlan: int | None = None, verify: bool = True
         window,
         options,
         view[data:end],
+        decrypted,
     )
 
 
