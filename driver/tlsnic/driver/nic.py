@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tlsnic.abi import registers as reg
-from tlsnic.abi.enums import EventMask, Offload
-from tlsnic.abi.structures import StatisticsCommand, TxCompletion
+from tlsnic.abi.enums import EventMask, EventType, Offload
+from tlsnic.abi.structures import StatisticsCommand
 from tlsnic.driver.access import ALL_ONES_32, Access, Deadline
 from tlsnic.driver.admin import AdminQueue
 from tlsnic.driver.bus.base import Bus
@@ -29,11 +29,8 @@ from tlsnic.driver.errors import (
 from tlsnic.driver.events import EventQueue
 from tlsnic.driver.queue import Queue
 from tlsnic.driver.rx import RxPacket, RxQueue
-from tlsnic.driver.settings import Capabilities, Settings, counter_offsets, read_capabilities
-from tlsnic.driver.tls.counters import TlsCounters
-from tlsnic.driver.tls.flow_block import create_flow
-from tlsnic.driver.tls.send_tag import SendTag
-from tlsnic.driver.tls.session import FlowAddress, TlsSession
+from tlsnic.driver.settings import Capabilities, counter_offsets, read_capabilities
+from tlsnic.driver.tls.tags import TlsTags
 from tlsnic.driver.tx import TxQueue
 from tlsnic.driver.waiting import Waiter
 
@@ -69,9 +66,9 @@ class NicOptions(NamedTuple):
     """Switch TLS transmit on at attach, when the card offers it."""
 
 
-class Nic(Settings):
+class Nic(TlsTags):
     """One card with its queues: `admin`, `events`, `tx[n]`, `rx[n]`; `capabilities`, `options`;
-    `send_tags` by handle.
+    `send_tags` and `receive_tags` by handle.
 
     Belongs to one thread, like its bus. Every wait has a deadline, and ends with DeviceGoneError
     when the card is gone.
@@ -84,15 +81,10 @@ class Nic(Settings):
         self.options = options
         self.capabilities: Capabilities
         self.waiter: Waiter
-        self.admin: AdminQueue
-        self.events: EventQueue
-        self.tx: list[TxQueue] = []
         self.rx: list[RxQueue] = []
         self.started = False
         self.reset_count = 0
-        self.send_tags: dict[int, SendTag] = {}
-        self._past_tls_counters = TlsCounters()
-        self.access.on_gone = self._lose_send_tags
+        self.access.on_gone = self.lose_tags
         self._queues: list[Queue] = []
         self._waiters: list[Waiter] = []
 
@@ -184,6 +176,8 @@ class Nic(Settings):
             access, waiter, vector=_ADMIN_VECTOR, entries=options.event_entries
         )
         self._queues.append(self.events)
+        self.events.on(EventType.RESYNC_REQUEST, self.tell_receive_tag)
+        self.events.on(EventType.FLOW_ERROR, self.tell_receive_tag)
         for number in range(options.tx_queues):
             tx = TxQueue(
                 access,
@@ -195,7 +189,7 @@ class Nic(Settings):
                 bounce_bytes=options.tx_bounce_bytes,
                 report_every=options.tx_report_every,
             )
-            tx.on_drop = self._tell_send_tag
+            tx.on_drop = self.tell_send_tag
             self.tx.append(tx)
             self._queues.append(tx)
         for number in range(options.rx_queues):
@@ -265,7 +259,7 @@ class Nic(Settings):
         queues, self._queues = self._queues, []
         waiters, self._waiters = self._waiters, []
         self.started = False
-        self._lose_send_tags("the card was closed")
+        self.lose_tags("the card was closed")
         # A card that does not answer loses its access to our memory when the bus is closed.
         with suppress(BusError):
             if queues:
@@ -309,12 +303,12 @@ class Nic(Settings):
     def reset(self, *, function: bool = False) -> None:
         """Reset the card and set everything up as it was: settings, queues, traffic.
 
-        What was on the rings is forgotten, and all send tags are dead. function: the bus resets
+        What was on the rings is forgotten, and all send and receive tags are dead. function: the bus resets
         the PCI function, instead of the soft reset in CONTROL. Also the way back after a
         DeviceResetError. Raises BusError, DeviceGoneError, DeadlineError, QueueError.
         """
         was_started = self.started
-        self._lose_send_tags("the card was reset")
+        self.lose_tags("the card was reset")
         for queue in self._queues:
             queue.forget()
         self.started = False
@@ -336,54 +330,6 @@ class Nic(Settings):
         status = self.access.read32(reg.STATUS)
         if status >> reg.STATUS_RESET_COUNT_SHIFT != self.reset_count:
             raise DeviceResetError("somebody reset the card: its queues and settings are gone")
-
-    # TLS
-
-    def snd_tag_alloc(
-        self,
-        session: TlsSession,
-        address: FlowAddress,
-        tcp_sequence: int,
-        *,
-        rate_bytes_per_s: int = 0,
-        record_number: int | None = None,
-    ) -> SendTag:
-        """Let the card encrypt a connection from TCP sequence number `tcp_sequence` on, where a
-        record starts: `if_snd_tag_alloc`, Linux's `tls_dev_add`.
-
-        rate_bytes_per_s: a rate limit, or 0. record_number: of that record, when it is not the
-        session's. Raises SendTagRefused when the connection has to go on in software; RingFullError
-        and like `AdminQueue.execute`.
-        """
-        number = session.record_number if record_number is None else record_number
-        tcp_sequence &= 0xFFFF_FFFF
-        handle = create_flow(self, session, address, tcp_sequence, number, rate_bytes_per_s)
-        tag = SendTag(self, session, address, tcp_sequence, number, rate_bytes_per_s, handle)
-        self.send_tags[tag.handle] = tag
-        return tag
-
-    @property
-    def tls_counters(self) -> TlsCounters:
-        """Of all send tags that there were. `tx_tls_ctx` - `tx_tls_del` are alive."""
-        total = TlsCounters()
-        total.add(self._past_tls_counters)
-        for tag in self.send_tags.values():
-            total.add(tag.counters)
-        return total
-
-    def forget_send_tag(self, tag: SendTag) -> None:
-        """Called by a tag that is gone."""
-        if self.send_tags.pop(tag.handle, None) is not None:
-            self._past_tls_counters.add(tag.counters)
-
-    def _lose_send_tags(self, reason: str = "device gone") -> None:
-        for tag in list(self.send_tags.values()):
-            tag.die(reason)
-
-    def _tell_send_tag(self, completion: TxCompletion) -> None:
-        tag = self.send_tags.get(completion.send_tag)
-        if tag is not None:
-            tag.dropped(completion)
 
     # Across queues
 

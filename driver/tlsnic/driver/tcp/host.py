@@ -17,10 +17,11 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from tlsnic.abi.enums import Offload, RxFlags, TxFlags
+from tlsnic.abi.enums import Offload, RxFlags, TlsRxState, TxFlags
 from tlsnic.driver.errors import RingFullError
 from tlsnic.driver.headers import ETHERNET_BYTES
 from tlsnic.driver.nic import Nic
+from tlsnic.driver.queue import Queue
 from tlsnic.driver.rx import RxPacket
 from tlsnic.driver.tcp import wire
 from tlsnic.driver.tcp.config import Endpoint, TcpConfig
@@ -40,6 +41,7 @@ _CHECKSUM = int(TxFlags.L4_CHECKSUM | TxFlags.IP_CHECKSUM)
 _SEGMENT = _CHECKSUM | int(TxFlags.SEGMENT)
 _CHECKED = int(RxFlags.L4_CHECKSUM_OK)
 _BAD = int(RxFlags.L4_CHECKSUM_BAD | RxFlags.IP_CHECKSUM_BAD)
+_DECRYPTED = int(TlsRxState.DECRYPTED)
 _FIRST_EPHEMERAL, _LAST_PORT = 49152, 65535  # RFC 6335, section 6
 _ASK_EVERY_NS = 250_000_000
 _LONGEST_WAIT_S = 1.0
@@ -80,8 +82,8 @@ class Host:
     ) -> None:
         """The card is started and stays the caller's. queue: number of its two queues.
 
-        Switches receive checksums on where the card has them, and with an IPv6 address lets
-        multicast in. Raises ValueError for an address that is none.
+        Switches receive checksums and TLS on where the card has them, and with an IPv6 address
+        lets multicast in. Raises ValueError for an address that is none.
         """
         self.nic = nic
         self.mac = nic.mac_address
@@ -97,7 +99,8 @@ class Host:
         self._listeners: dict[int, tuple[TcpConfig, deque[Connection]]] = {}
         self._backlog: deque[tuple[Transmit, Outgoing]] = deque()
         self._next_port = _FIRST_EPHEMERAL + clock() % (_LAST_PORT - _FIRST_EPHEMERAL)
-        nic.offloads = nic.offloads | (nic.capabilities.offloads & Offload.RX_CHECKSUM)
+        wanted = Offload.RX_CHECKSUM | Offload.RX_TLS
+        nic.offloads = nic.offloads | (nic.capabilities.offloads & wanted)
         if any(len(address) == 16 for address in self._addresses):
             nic.set_rx_filter(all_multicast=True)
 
@@ -210,6 +213,9 @@ class Host:
         Returns whether something was received. Raises DeviceGoneError, DeviceResetError,
         QueueError.
         """
+        nic = self.nic
+        if nic.receive_tags:  # questions of the card, and responses to what was answered
+            nic.poll_events()
         busy = self._receive()
         busy_sending = self._send()
         if busy or busy_sending:
@@ -221,7 +227,12 @@ class Host:
             if deadline_ns is not None:
                 wait_ns = min(wait_ns, deadline_ns - now_ns)
         if wait_ns > 0:
-            self.nic.wait_any((self._rx, self._tx) if self._backlog else (self._rx,), wait_ns / 1e9)
+            queues: list[Queue] = [self._rx]
+            if self._backlog:
+                queues.append(self._tx)
+            if nic.receive_tags:
+                queues.append(nic.events)
+            nic.wait_any(queues, wait_ns / 1e9)
         return False
 
     # Receiving
@@ -248,12 +259,17 @@ class Host:
                 packet.data,
                 vlan=None if vlan is None else vlan & 0xFFF,
                 verify=not flags & _CHECKED,
+                decrypted=packet.tls_state == _DECRYPTED,
             )
         except SegmentError:
             answer = self.neighbours.receive(packet.data)
             if answer is not None:
                 self._send_frame(answer)
             return
+        if packet.flow:
+            tag = self.nic.receive_tags.get(packet.flow)
+            if tag is not None:
+                tag.received(packet, len(segment.payload))
         connection = self.connections.get((segment.key, segment.vlan))
         if connection is None:
             connection = self._unknown(packet, segment, now_ns)

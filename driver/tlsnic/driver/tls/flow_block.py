@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus, Offload, TlsDirection, TlsFlowFlags
+from tlsnic.abi.enums import (
+    CipherSuite,
+    CommandStatus,
+    Offload,
+    TlsDirection,
+    TlsFeature,
+    TlsFlowFlags,
+)
 from tlsnic.abi.structures import Response, TlsFlow, TlsFlowCreateCommand, TlsFlowDestroyCommand
 from tlsnic.driver.errors import CommandError, RingFullError, SendTagRefused
 from tlsnic.driver.tls.session import FlowAddress, TlsSession
 
 if TYPE_CHECKING:
-    from tlsnic.driver.nic import Nic
+    from tlsnic.driver.tls.tags import TlsTags
+
+_RESYNC_FEATURES = {
+    TlsFlowFlags.RESYNC_HOST: TlsFeature.RX_RESYNC_REQUEST,
+    TlsFlowFlags.RESYNC_TAG: TlsFeature.RX_RESYNC_TAG,
+}
 
 
 def refused(error: CommandError) -> SendTagRefused:
@@ -23,11 +35,13 @@ def flow_block(
     address: FlowAddress,
     tcp_sequence: int,
     record_number: int,
-    rate_bytes_per_s: int,
+    rate_bytes_per_s: int = 0,
+    direction: TlsDirection = TlsDirection.TRANSMIT,
+    flags: int = 0,
 ) -> bytearray:
-    """A TLS flow block, which holds keys: to be overwritten after use."""
+    """A TLS flow block, which holds keys: to be overwritten after use. flags: RESYNC_HOST and
+    RESYNC_TAG; the others follow from the rest."""
     layout = session.layout
-    flags = TlsFlowFlags(0)
     if session.encrypt_then_mac:
         flags |= TlsFlowFlags.ENCRYPT_THEN_MAC
     if rate_bytes_per_s:
@@ -38,7 +52,7 @@ def flow_block(
     TlsFlow.STRUCT.pack_into(
         block,
         0,
-        TlsDirection.TRANSMIT,
+        direction,
         address.ip_version,
         flags,
         layout.version,
@@ -62,30 +76,58 @@ def flow_block(
     return block
 
 
-def create_flow(
-    nic: Nic,
+def create_transmit_flow(
+    nic: TlsTags,
     session: TlsSession,
     address: FlowAddress,
     tcp_sequence: int,
     record_number: int,
     rate_bytes_per_s: int,
 ) -> int:
-    """The handle of a new flow. Raises SendTagRefused, and like `AdminQueue.execute`.
-
-    A flow that is made after the deadline is destroyed again.
-    """
+    """The handle of a new flow. Raises SendTagRefused, and like `AdminQueue.execute`."""
     caps = nic.capabilities
-    wanted = int(session.suite)
-    if session.encrypt_then_mac:
-        wanted |= CipherSuite.ENCRYPT_THEN_MAC
-    if wanted & ~caps.tls_tx_suites:  # keys are not shown to a card that cannot use them
-        raise SendTagRefused(
-            CommandStatus.UNSUPPORTED, f"{session!r} is not among the card's suites"
-        )
+    _check_suite(session, caps.tls_tx_suites)
     if rate_bytes_per_s and not caps.offloads & Offload.TX_RATE_LIMIT:
         raise SendTagRefused(CommandStatus.UNSUPPORTED, "the card has no rate limits")
     if not nic.tx_checksum:
         raise SendTagRefused(CommandStatus.DEPENDENCY, "transmit checksums are switched off")
+    block = flow_block(session, address, tcp_sequence, record_number, rate_bytes_per_s)
+    return _create(nic, block)
+
+
+def create_receive_flow(
+    nic: TlsTags, session: TlsSession, address: FlowAddress, tcp_sequence: int, flags: int
+) -> int:
+    """The same for receive. flags: RESYNC_HOST and RESYNC_TAG."""
+    caps = nic.capabilities
+    _check_suite(session, caps.tls_rx_suites)
+    for flag, feature in _RESYNC_FEATURES.items():
+        if flags & flag and not caps.tls_features & feature:
+            raise SendTagRefused(CommandStatus.UNSUPPORTED, f"the card lacks {feature.name}")
+    block = flow_block(
+        session,
+        address,
+        tcp_sequence,
+        session.record_number,
+        direction=TlsDirection.RECEIVE,
+        flags=flags,
+    )
+    return _create(nic, block)
+
+
+def _check_suite(session: TlsSession, offered: int) -> None:
+    """Keys are not shown to a card that cannot use them."""
+    wanted = int(session.suite)
+    if session.encrypt_then_mac:
+        wanted |= CipherSuite.ENCRYPT_THEN_MAC
+    if wanted & ~offered:
+        raise SendTagRefused(
+            CommandStatus.UNSUPPORTED, f"{session!r} is not among the card's suites"
+        )
+
+
+def _create(nic: TlsTags, block: bytearray) -> int:
+    """`block` is overwritten. A flow that is made after the deadline is destroyed again."""
 
     def too_late(response: Response) -> None:
         """Nobody knows the flow that was made after all: away with it."""
@@ -96,11 +138,7 @@ def create_flow(
                 return  # it goes with the next reset
 
     try:
-        response = nic.admin.execute_secret(
-            TlsFlowCreateCommand(),
-            flow_block(session, address, tcp_sequence, record_number, rate_bytes_per_s),
-            when_late=too_late,
-        )
+        response = nic.admin.execute_secret(TlsFlowCreateCommand(), block, when_late=too_late)
     except CommandError as error:
         raise refused(error) from None
     return response.result0

@@ -27,36 +27,21 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsFeature, TxFlags, TxStatus
-from tlsnic.abi.structures import (
-    TlsFlowDestroyCommand,
-    TlsFlowQueryCommand,
-    TlsFlowRateCommand,
-    TlsFlowRekeyCommand,
-    TlsFlowState,
-    TxCompletion,
-)
+from tlsnic.abi.enums import CipherSuite, Diagnostic, TlsFeature, TxFlags, TxStatus
+from tlsnic.abi.structures import TlsFlowRateCommand, TxCompletion
 from tlsnic.abi.suites import RecordKind
-from tlsnic.driver.admin import PendingCommand
-from tlsnic.driver.bus.errors import BusError
-from tlsnic.driver.errors import (
-    CommandError,
-    CommandTimeoutError,
-    DeviceGoneError,
-    DeviceResetError,
-    ResyncPendingError,
-    SendTagDeadError,
-)
+from tlsnic.driver.errors import CommandError, ResyncPendingError
 from tlsnic.driver.tls.counters import TlsCounters
 from tlsnic.driver.tls.flow_block import flow_block, refused
+from tlsnic.driver.tls.flow_tag import FlowTag
 from tlsnic.driver.tls.presync import cbc_suffix, presync_parts
 from tlsnic.driver.tls.records import START_MARKER, Entry, RecordMap
 from tlsnic.driver.tls.session import FlowAddress, ReadableBuffer, TlsSession
 from tlsnic.driver.tx import DmaRange, TxQueue
 
 if TYPE_CHECKING:
-    from tlsnic.driver.nic import Nic
     from tlsnic.driver.tls.software import SoftwareTls
+    from tlsnic.driver.tls.tags import TlsTags
 
 _SEQUENCE_MASK = 0xFFFF_FFFF
 _BEHIND = 1 << 31
@@ -101,7 +86,7 @@ _DROPPED_STRADDLING = Outcome(OutcomeKind.DROPPED_BYPASS_REQ, None)
 _DROPPED_UNKNOWN = Outcome(OutcomeKind.DROPPED_NO_SYNC_DATA, None)
 
 
-class SendTag:
+class SendTag(FlowTag):
     """One TLS flow that the card encrypts. Made by `Nic.snd_tag_alloc`.
 
     Attributes: `handle`; `session` (the newest one); `address`; `records`, to which every record
@@ -111,7 +96,7 @@ class SendTag:
 
     def __init__(
         self,
-        nic: Nic,
+        nic: TlsTags,
         session: TlsSession,
         address: FlowAddress,
         tcp_sequence: int,
@@ -120,10 +105,7 @@ class SendTag:
         handle: int,
     ) -> None:
         """Use `Nic.snd_tag_alloc`."""
-        self.nic = nic
-        self.handle = handle
-        self.session = session
-        self.address = address
+        super().__init__(nic, session, address, handle)
         self.records = RecordMap(tcp_sequence)
         self.counters = TlsCounters()
         self.counters.tx_tls_ctx = 1
@@ -131,8 +113,6 @@ class SendTag:
         features = nic.capabilities.tls_features
         self._can_presync = bool(features & TlsFeature.TX_PRESYNC)
         self.fallback: Fallback = "presync" if self._can_presync else "software"
-        self._dead: str | None = None
-        self._destroy: PendingCommand | None = None
         self._first_number = record_number
         self._sessions = {0: session}
         self._epoch = 0
@@ -472,88 +452,23 @@ class SendTag:
             raise ValueError("a rekey keeps version and cipher suite")
         if not self.records.is_boundary(tcp_sequence):
             raise ValueError(f"no record starts at {tcp_sequence:#x}")
-        block = flow_block(session, self.address, tcp_sequence, session.record_number, 0)
-        try:
-            self.nic.admin.execute_secret(TlsFlowRekeyCommand(handle=self.handle), block)
-        except CommandError as error:
-            raise refused(error) from None
-        except CommandTimeoutError:
-            # Whether the card has the new key is not known: no packet may find out.
-            self._close()
-            raise
+        block = flow_block(session, self.address, tcp_sequence, session.record_number)
+        self._rekey(block)
         self._epoch = self.records.new_epoch(tcp_sequence)
         self._sessions[self._epoch] = session
         self.session = session
 
-    def query(self, timeout_s: float | None = None) -> TlsFlowState:
-        """The card's state and counters of the flow. Raises CommandError, SendTagDeadError, and
-        like `AdminQueue.execute`."""
-        self._check_alive()
-        _, block = self.nic.admin.execute_block(
-            TlsFlowQueryCommand(handle=self.handle), length=TlsFlowState.SIZE, timeout_s=timeout_s
-        )
-        return TlsFlowState.unpack_from(block)
-
-    def free(self, timeout_s: float | None = None) -> None:
-        """Destroy the flow, and wait until all of its packets have left and its key is wiped.
-
-        Harmless when the tag is dead or freed. Raises CommandTimeoutError: the flow is closing,
-        and can be waited for again by another `free`; RingFullError of the admin queue. The
-        session stays the caller's, to be wiped.
-        """
-        if self._dead is not None:
-            return
-        try:
-            if self._destroy is None:
-                self._close()
-            assert self._destroy is not None
-            self.nic.admin.result(self._destroy, timeout_s, self._reap_all)
-        except (DeviceGoneError, DeviceResetError, BusError) as error:
-            self.die(str(error))
-        except CommandError as error:
-            self.die(str(error))
-            if error.status != CommandStatus.BAD_HANDLE:
-                raise
-        self.die("freed")
-
     def _close(self) -> None:
-        """Send TLS_FLOW_DESTROY behind everything that was posted."""
-        for queue in self.nic.tx:
-            queue.flush()
-        self._destroy = self.nic.admin.submit(TlsFlowDestroyCommand(handle=self.handle))
+        super()._close()
         self._expected, self._resync_at = _NOWHERE, None
 
-    def _reap_all(self) -> None:
-        """The card may be waiting for room in a completion ring."""
-        for queue in self.nic.tx:
-            if queue.enabled:
-                queue.reap()
-
-    def die(self, reason: str) -> None:
-        """The flow is gone from the card. Called by `Nic` after a reset, or when the card is gone.
-
-        Records and software state are let go of. A second call does nothing.
-        """
-        if self._dead is not None:
-            return
-        self._dead = reason
+    def _let_go(self) -> None:
         self._expected, self._resync_at = _NOWHERE, None
         self._queue = None
         self._software = None
         self._sessions.clear()
         self.counters.tx_tls_del = 1
         self.nic.forget_send_tag(self)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether the tag can be used; not once `free` was called."""
-        return self._dead is None and self._destroy is None
-
-    def _check_alive(self) -> None:
-        if self._dead is not None:
-            raise SendTagDeadError(f"{self!r}: {self._dead}")
-        if self._destroy is not None:
-            raise SendTagDeadError(f"{self!r} is being freed")
 
     # Software
 
@@ -570,9 +485,6 @@ class SendTag:
         self._wait_sent()
         state = self.query()
         software.know_iv(state.record_number, state.record_iv)
-
-    def __repr__(self) -> str:
-        return f"<SendTag {self.handle:#x} {self.session.suite.name}>"
 
 
 class _Packet(NamedTuple):
