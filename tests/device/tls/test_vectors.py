@@ -13,10 +13,12 @@ from record_bench import (
     seal,
     stream,
 )
+from sealed_bench import Sealed, open_pieces, open_whole
 
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.device.tls.cipher import make_cipher
 from tlsnic.device.tls.keys import KeyCache, KeyMaterial
+from tlsnic.device.tls.opening import make_opener
 
 unhex = bytes.fromhex
 
@@ -140,6 +142,35 @@ def protected_content(suite, key, iv, explicit, plain):
     return bytes(out)
 
 
+def opened_content(suite, key, iv, explicit, sealed):
+    """The content of a record that is opened in pieces. The tag is over other additional data."""
+    case = case_of(suite, key)
+    opener = make_opener(case.format(), KeyMaterial(key, iv), KeyCache())
+    prefix, _ = case.lay_out(sealed)
+    opening = opener.begin(case.format().parse(0, prefix[:5] + explicit))
+    out = memoryview(bytearray(len(sealed)))
+    assert opening.update(sealed[:5], out[:5])
+    assert opening.update(sealed[5:], out[5:])
+    return bytes(out)
+
+
+@pytest.mark.parametrize("number", GCM)
+def test_gcm_content_opened(number):
+    key, nonce, plain, _, sealed, _ = GCM[number]
+    tls12 = {16: CipherSuite.TLS12_AES_128_GCM, 32: CipherSuite.TLS12_AES_256_GCM}[len(key)]
+    tls13 = {16: CipherSuite.TLS13_AES_128_GCM, 32: CipherSuite.TLS13_AES_256_GCM}[len(key)]
+    assert opened_content(tls12, key, nonce[:4], nonce[4:], sealed) == plain
+    assert opened_content(tls13, key, nonce, b"", sealed) == plain
+
+
+@pytest.mark.parametrize(
+    "suite", [CipherSuite.TLS12_CHACHA20_POLY1305, CipherSuite.TLS13_CHACHA20_POLY1305]
+)
+def test_chacha20_content_opened(suite):
+    key, nonce, plain, _, sealed, _ = CHACHA
+    assert opened_content(suite, key, nonce, b"", sealed) == plain
+
+
 @pytest.mark.parametrize("number", GCM)
 def test_gcm_content(number):
     key, nonce, plain, _, sealed, _ = GCM[number]
@@ -213,3 +244,14 @@ def test_records_of_rfc_8448(name):
     assert prefix + seal(cipher, record, inner) == whole
     assert prefix + stream(cipher, record, laid_out, range(len(laid_out))) == whole
     assert struct.unpack(">H", whole[3:5])[0] == len(whole) - 5
+
+
+@pytest.mark.parametrize("name", RFC8448)
+def test_records_of_rfc_8448_opened(name):
+    key, iv, number, inner, whole = RFC8448[name]
+    case = case_of(CipherSuite.TLS13_AES_128_GCM, key)
+    opener = make_opener(case.format(), KeyMaterial(key, iv), KeyCache())
+    sealed = Sealed(number, whole[:5], inner, whole[5:])
+    assert open_whole(case, opener, sealed) == inner
+    assert open_pieces(case, opener, sealed, range(len(whole))) == inner
+    assert opener.settle(whole[:5], whole[5:], 0, 64) == number

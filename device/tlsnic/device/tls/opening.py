@@ -120,7 +120,7 @@ class RecordOpener(AeadKey):
             False when the tag is wrong; what is in `out` then is undefined.
 
         Raises:
-            ValueError: a buffer has another length.
+            ValueError: `out` is not 16 bytes shorter than `body`.
             WipedKey: after wipe().
         """
         number, prefix, content_bytes, _, _ = record
