@@ -330,8 +330,14 @@ def test_query_and_diagnostics_show_no_keys():
     before = bytes(rig.host.maps[0][0])
     for flow in list(rig.nic.flows):
         address = rig.place(bytes(TlsFlowState.SIZE))
-        rig.command(TlsFlowQueryCommand(address=address, length=TlsFlowState.SIZE, handle=flow.handle))
-        shown = rig.host.read(address, TlsFlowState.SIZE) + repr(flow).encode() + repr(flow.epochs).encode()
+        rig.command(
+            TlsFlowQueryCommand(address=address, length=TlsFlowState.SIZE, handle=flow.handle)
+        )
+        shown = (
+            rig.host.read(address, TlsFlowState.SIZE)
+            + repr(flow).encode()
+            + repr(flow.epochs).encode()
+        )
         for stream in streams:
             for secret in filter(None, stream.keys):
                 assert secret not in shown
@@ -351,7 +357,10 @@ def test_query_block(tls):
     ask = lambda address, length: tls.command(  # noqa: E731
         TlsFlowQueryCommand(address=address, length=length, handle=handle)
     )
-    assert ask(tls.place(bytes(TlsFlowState.SIZE)), TlsFlowState.SIZE - 1).status == CommandStatus.TOO_SHORT
+    assert (
+        ask(tls.place(bytes(TlsFlowState.SIZE)), TlsFlowState.SIZE - 1).status
+        == CommandStatus.TOO_SHORT
+    )
     assert ask(tls.place(bytes(TlsFlowState.SIZE)) + 1, TlsFlowState.SIZE).status == BAD
     assert ask(0xDEAD_0000, TlsFlowState.SIZE).status == CommandStatus.DMA_FAULT
     tls.host.add_map(0x6000_0000, 4096, writable=False)
