@@ -20,6 +20,7 @@ def _load(name):
 
 core_card = _load("core_card")
 _load("flows")
+_load("marked_stream")
 
 
 @pytest.fixture
