@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from record_bench import AEAD_CASES, CBC_CASES, CUTS, NUMBERS
 from sealed_bench import flipped, open_pieces, open_whole, opener_of, sealed_record
 
+from tlsnic.abi.suites import RecordKind
 from tlsnic.device.tls.keys import KeyCache, KeyMaterial
 from tlsnic.device.tls.opening import make_opener
 from tlsnic.device.tls.record import WipedKey
@@ -223,6 +224,19 @@ def test_expanded_keys_are_bounded_and_openers_work_without(case):
             assert open_whole(case, opener, sealed) == sealed.content
             assert opener.settle(sealed.prefix, sealed.body, 0, 5) == 1
         assert len(cache) == 2
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in AEAD_CASES if c.layout.kind is RecordKind.GCM], ids=lambda case: case.id
+)
+def test_what_streams_keep_is_bounded_too(case):
+    cache = KeyCache(2)
+    openers = [opener_of(case, seed, cache) for seed in range(6)]
+    records = [sealed_record(case, 1, 50, seed=seed) for seed in range(6)]
+    for _ in range(2):
+        for opener, sealed in zip(openers, records, strict=True):
+            assert open_pieces(case, opener, sealed, (20, 40)) == sealed.content
+        assert [opener in cache for opener in openers] == [False] * 4 + [True] * 2
 
 
 @EVERY

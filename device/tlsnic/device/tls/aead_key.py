@@ -23,6 +23,8 @@ POLY1305_KEY_BYTES: Final = 32
 POLY1305_LENGTHS: Final = Struct("<QQ")
 _AAD: Final = Struct(">Q3sH")
 
+Aead = AESGCM | ChaCha20Poly1305
+"""An expanded key."""
 Inputs = tuple[bytes | bytearray, bytes]
 """Nonce and additional data of a record."""
 InputsOf = Callable[[bytearray, int, bytes, int], Inputs]
@@ -56,7 +58,7 @@ class AeadKey(ABC):
         self._keys = keys
         self._cache = cache
         self._wiped = False
-        self._aead: AESGCM | ChaCha20Poly1305 | None = None
+        self._aead: Aead | None = None
         self._inputs: InputsOf
         if record_format.layout.is_tls13:
             self._inputs = _xored_tls13
@@ -88,11 +90,11 @@ class AeadKey(ABC):
         if self._wiped:
             raise WipedKey
 
-    def _expand(self) -> AESGCM | ChaCha20Poly1305:
+    def _expand(self) -> Aead:
         self._check_key()
         self._cache.add(self)
         self._aead = expanded = self._new_aead()
         return expanded
 
     @abstractmethod
-    def _new_aead(self) -> AESGCM | ChaCha20Poly1305: ...
+    def _new_aead(self) -> Aead: ...

@@ -57,11 +57,11 @@ class OpeningStream(ABC):
 
     __slots__ = ("_content_end", "_tag", "position", "record")
 
-    def __init__(self, record_format: RecordFormat, record: Record) -> None:
+    def __init__(self, record: Record) -> None:
         self.record = record
-        self.position = record_format.prefix_bytes
+        self.position = len(record.prefix)
         """Offset in the record of the next byte."""
-        self._content_end = record_format.cipher_end(record)
+        self._content_end = self.position + record.content_bytes
         self._tag = b""
 
     @abstractmethod
@@ -172,17 +172,33 @@ class RecordOpener(AeadKey):
 class GcmOpener(RecordOpener):
     """AES-128-GCM and AES-256-GCM."""
 
-    __slots__ = ()
+    __slots__ = ("_cipher",)
+
+    def __init__(self, record_format: RecordFormat, keys: KeyMaterial, cache: KeyCache) -> None:
+        super().__init__(record_format, keys, cache)
+        self._cipher: Cipher[modes.GCM] | None = None
+        """Refers to the key; to use one again is faster than to make one for each record."""
+
+    def forget(self) -> None:
+        super().forget()
+        self._cipher = None
 
     def begin(self, record: Record) -> OpeningStream:
         self._check_key()
-        return _GcmStream(self._format, record, self)
+        return _GcmStream(record, self)
 
     def start(self, record: Record) -> AEADDecryptionContext:
         """A decryptor, behind the additional data."""
         self._check_key()
         nonce, aad = self._inputs_of(record)
-        context = Cipher(algorithms.AES(self._keys.key), modes.GCM(bytes(nonce))).decryptor()
+        mode = modes.GCM(bytes(nonce))
+        cipher = self._cipher
+        if cipher is None:
+            self._cache.add(self)
+            self._cipher = cipher = Cipher(algorithms.AES(self._keys.key), mode)
+        else:
+            cipher.mode = mode
+        context = cipher.decryptor()
         context.authenticate_additional_data(aad)
         return context
 
@@ -191,9 +207,7 @@ class GcmOpener(RecordOpener):
 
     def _settle(self, record: Record, body: Buffer, numbers: range) -> int | None:
         find = settle.gcm_tls13 if self._format.layout.is_tls13 else settle.gcm_tls12
-        aead = self._aead or self._expand()
-        assert isinstance(aead, AESGCM)
-        return find(self._keys, aead, self._inputs, record, body, numbers)
+        return find(self._keys, self._aead or self._expand(), self._inputs, record, body, numbers)
 
 
 class ChaChaOpener(RecordOpener):
@@ -203,7 +217,7 @@ class ChaChaOpener(RecordOpener):
 
     def begin(self, record: Record) -> OpeningStream:
         self._check_key()
-        return _ChaChaStream(self._format, record, self)
+        return _ChaChaStream(record, self)
 
     def start(self, record: Record) -> _ChaChaStart:
         """RFC 8439 section 2.8."""
@@ -226,8 +240,8 @@ class ChaChaOpener(RecordOpener):
 class _GcmStream(OpeningStream):
     __slots__ = ("_context", "_opener")
 
-    def __init__(self, record_format: RecordFormat, record: Record, opener: GcmOpener) -> None:
-        super().__init__(record_format, record)
+    def __init__(self, record: Record, opener: GcmOpener) -> None:
+        super().__init__(record)
         self._opener = opener
         self._context: AEADDecryptionContext | None = None
 
@@ -254,8 +268,8 @@ class _GcmStream(OpeningStream):
 class _ChaChaStream(OpeningStream):
     __slots__ = ("_opener", "_started")
 
-    def __init__(self, record_format: RecordFormat, record: Record, opener: ChaChaOpener) -> None:
-        super().__init__(record_format, record)
+    def __init__(self, record: Record, opener: ChaChaOpener) -> None:
+        super().__init__(record)
         self._opener = opener
         self._started: _ChaChaStart | None = None
 

@@ -16,12 +16,11 @@ import hmac
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from tlsnic.abi.suites import BLOCK_BYTES
 from tlsnic.device.packet.headers import Buffer
-from tlsnic.device.tls.aead_key import POLY1305_KEY_BYTES, POLY1305_LENGTHS, InputsOf
+from tlsnic.device.tls.aead_key import POLY1305_KEY_BYTES, POLY1305_LENGTHS, Aead, InputsOf
 from tlsnic.device.tls.keys import KeyMaterial
 from tlsnic.device.tls.record import Record
 
@@ -36,7 +35,7 @@ _MODULUS: Final = 1 << 128 | 0x87
 
 
 def gcm_tls13(
-    keys: KeyMaterial, aead: AESGCM, inputs: InputsOf, record: Record, body: Buffer, numbers: range
+    keys: KeyMaterial, aead: Aead, inputs: InputsOf, record: Record, body: Buffer, numbers: range
 ) -> int | None:
     """The number of `record`, whose own number does not matter, if it is one of `numbers`.
 
@@ -55,7 +54,7 @@ def gcm_tls13(
 
 
 def gcm_tls12(
-    keys: KeyMaterial, aead: AESGCM, inputs: InputsOf, record: Record, body: Buffer, numbers: range
+    keys: KeyMaterial, aead: Aead, inputs: InputsOf, record: Record, body: Buffer, numbers: range
 ) -> int | None:
     """As gcm_tls13()."""
     iv, prefix, content_bytes = keys.iv, record.prefix, record.content_bytes
