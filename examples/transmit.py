@@ -13,51 +13,36 @@ import argparse
 import contextlib
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlsnic.abi.enums import CipherSuite
-from tlsnic.driver.bus import open_bus
-from tlsnic.driver.errors import DriverError
-from tlsnic.driver.nic import Nic, NicOptions
 from tlsnic.driver.tcp import TcpConfig, TcpError
 from tlsnic.driver.tcp.host import Host
 from tlsnic.driver.tls.framing import ALERT
 from tlsnic.driver.tls.handshake import Handshake, make_context
 from tlsnic.driver.tls.send_tag import OutcomeKind
 from tlsnic.driver.tls.stream import CLOSE_NOTIFY, TlsSender, shake_hands
-from tlsnic.qemu.errors import UserError
-from tlsnic.qemu.netns import Netns, tap_namespace
-from tlsnic.qemu.parts import PartError
-from tlsnic.qemu.peer.data import FAR_ADDRESS, NEAR_ADDRESS, PREFIX, blocks
-from tlsnic.qemu.peer.device import DeviceProcess
+from tlsnic.qemu.netns import Netns
+from tlsnic.qemu.peer.data import FAR_ADDRESS, NEAR_ADDRESS
+from tlsnic.qemu.peer.openssl import (
+    NAME,
+    PORT,
+    SUITES,
+    TAP,
+    capture_files,
+    card_on_a_wire,
+    make_parser,
+    run_transfers,
+    sha256,
+)
 from tlsnic.qemu.supervise import Child
-from tlsnic.qemu.workdir import work_directory
 
-TAP, PORT, NAME = "tap0", 4433, "server.example"
-SUITES = {
-    "1.2": CipherSuite.TLS12_AES_128_GCM | CipherSuite.TLS12_AES_256_GCM,
-    "1.3": CipherSuite.TLS13_AES_128_GCM | CipherSuite.TLS13_AES_256_GCM,
-}
-NIC = NicOptions(tx_entries=1024, rx_entries=1024, tx_bounce_bytes=8 << 20)
 TCP = TcpConfig(send_buffer=4 << 20)
 KINDS = (OutcomeKind.IN_ORDER, OutcomeKind.PRESYNC, OutcomeKind.SOFTWARE)
 READ_BYTES = 1 << 20
 TIMEOUT_S = 30.0
-
-
-def make_files(folder: Path, size_bytes: int, seed: int) -> None:
-    """The file to be sent, and the server's certificate and key."""
-    with (folder / "file").open("wb") as file:
-        file.writelines(blocks(size_bytes, seed))
-    argv = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", f"/CN={NAME}"]
-    argv += ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", "key.pem", "-out", "cert.pem"]
-    argv += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    subprocess.run(argv, cwd=folder, check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -122,18 +107,12 @@ def send_file(host: Host, sender: TlsSender, path: Path, label: str) -> None:
 
 def transfer(version: str, options: argparse.Namespace, folder: Path) -> bool:
     """Send the file once, and report. Whether everything is as it must be."""
-    wire, key_log = f"tap:{TAP}", None
-    if options.pcap is not None:
-        key_log = options.pcap / f"tls{version}.keys"
-        wire += f"+capture:{options.pcap / f'tls{version}.pcapng'}"
-    with contextlib.ExitStack() as stack:
-        far = stack.enter_context(tap_namespace(f"{FAR_ADDRESS}/{PREFIX}", tap=TAP, vnet_hdr=True))
-        wire = wire.replace(TAP, f"{TAP},netns={far.path}", 1)
-        wire += f"+impair:loss={options.loss}%,seed={options.seed}"
-        device = stack.enter_context(DeviceProcess(folder, wire))
-        server = stack.enter_context(openssl_server(far, folder, version))
-        bus = stack.enter_context(open_bus(f"vfio-user:{device.socket_path}"))
-        nic = stack.enter_context(Nic.attach(bus, NIC))
+    capture, key_log = capture_files(options.pcap, version)
+    impairments = f"loss={options.loss}%,seed={options.seed}"
+    with (
+        card_on_a_wire(folder, impairments, capture) as (far, nic),
+        openssl_server(far, folder, version) as server,
+    ):
         host = Host(nic, [NEAR_ADDRESS])
         sender = connect(host, folder, version, key_log)
         started_s = time.monotonic()
@@ -172,40 +151,5 @@ def transfer(version: str, options: argparse.Namespace, folder: Path) -> bool:
     return hashes[0] == hashes[1] and not dropped and (presync > 0 or lost == 0)
 
 
-def sha256(*paths: Path) -> list[str]:
-    """The digests of files, by coreutils."""
-    done = subprocess.run(["sha256sum", *paths], check=True, capture_output=True, text=True)
-    return [line.split()[0] for line in done.stdout.splitlines()]
-
-
-def arguments() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--size", type=float, default=100, help="megabytes (%(default)s)")
-    parser.add_argument("--loss", type=float, default=1, help="per cent of frames (%(default)s)")
-    parser.add_argument("--versions", nargs="+", default=list(SUITES), choices=SUITES)
-    parser.add_argument("--seed", type=int, default=0, help="of data and loss (%(default)s)")
-    parser.add_argument(
-        "--pcap", type=Path, metavar="FOLDER", help="write captures and keys for Wireshark"
-    )
-    return parser.parse_args()
-
-
-def main() -> int:
-    """Exit status 0 when all is well, 1 when not, 130 after Ctrl-C."""
-    options = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with work_directory() as folder:
-            make_files(folder, int(options.size * 1e6), options.seed)
-            results = [transfer(version, options, folder) for version in options.versions]
-    except (UserError, PartError, DriverError, subprocess.TimeoutExpired) as error:
-        print(f"transmit: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0 if all(results) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_transfers("transmit", make_parser(__doc__).parse_args(), transfer))
