@@ -213,7 +213,16 @@ class GcmOpener(RecordOpener):
 class ChaChaOpener(RecordOpener):
     """ChaCha20-Poly1305."""
 
-    __slots__ = ()
+    __slots__ = ("_spare",)
+
+    def __init__(self, record_format: RecordFormat, keys: KeyMaterial, cache: KeyCache) -> None:
+        super().__init__(record_format, keys, cache)
+        self._spare: CipherContext | None = None
+        """Of a record that is done; to use it again is faster than to make one."""
+
+    def forget(self) -> None:
+        super().forget()
+        self._spare = None
 
     def begin(self, record: Record) -> OpeningStream:
         self._check_key()
@@ -223,12 +232,22 @@ class ChaChaOpener(RecordOpener):
         """RFC 8439 section 2.8."""
         self._check_key()
         nonce, aad = self._inputs_of(record)
-        algorithm = algorithms.ChaCha20(self._keys.key, bytes(4) + nonce)
-        context = Cipher(algorithm, None).decryptor()
+        block0 = bytes(4) + nonce
+        context, self._spare = self._spare, None
+        if context is None:
+            context = Cipher(algorithms.ChaCha20(self._keys.key, block0), None).decryptor()
+        else:
+            context.reset_nonce(block0)
         poly1305 = Poly1305(context.update(bytes(CHACHA_BLOCK_BYTES))[:POLY1305_KEY_BYTES])
         poly1305.update(aad + bytes(-len(aad) % BLOCK_BYTES))
         lengths = POLY1305_LENGTHS.pack(len(aad), record.content_bytes)
         return context, poly1305, bytes(-record.content_bytes % BLOCK_BYTES) + lengths
+
+    def give_back(self, context: CipherContext) -> None:
+        """The record that `context` was started for has come to its end."""
+        if not self._wiped:
+            self._cache.add(self)
+            self._spare = context
 
     def _new_aead(self) -> ChaCha20Poly1305:
         return ChaCha20Poly1305(self._keys.key)
@@ -288,7 +307,8 @@ class _ChaChaStream(OpeningStream):
         return started
 
     def _verify(self, tag: bytes) -> bool:
-        _, poly1305, trailer = self._started or self._start()
+        context, poly1305, trailer = self._started or self._start()
+        self._opener.give_back(context)
         poly1305.update(trailer)
         try:
             poly1305.verify(tag)
