@@ -1,0 +1,553 @@
+"""A receive flow: what the tracker follows is decrypted, and what the host says is taken in.
+
+A record that began in order is decrypted piece by piece as it passes, whatever the packets are
+marked as: what one packet could not show, the next one can.
+"""
+
+from typing import Final, NamedTuple, Protocol
+
+from tlsnic.abi.enums import TlsRxState, TlsTrackerState
+from tlsnic.abi.suites import RecordKind
+from tlsnic.device.packet.headers import Buffer
+from tlsnic.device.tls.fence import Fence
+from tlsnic.device.tls.opening import OpeningStream, RecordOpener
+from tlsnic.device.tls.record import BadRecord, RecordFormat
+from tlsnic.device.tls.settle import MOST_TRIED
+from tlsnic.device.tls.tracker import SEQUENCE_MASK, SEQUENCE_SPACE, Segment, Tracker
+from tlsnic.device.tls.tracker_states import Event, State
+
+FAR_BYTES: Final = 16 << 20
+"""A packet further than this from the expected sequence number is left alone."""
+FAR_PACKETS: Final = 16
+"""So many of them, each behind the other, and the stream is there."""
+MOST_RECORDS: Final = 255
+"""That a verdict can count."""
+_NUMBER_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+_HANDSHAKE: Final = 22
+_NEW_SESSION_TICKET, _KEY_UPDATE = 4, 24
+_AFTER_HANDSHAKE: Final = (_NEW_SESSION_TICKET, _KEY_UPDATE)
+"""What a record with a KeyUpdate in it can begin with (RFC 8446 section 4.6)."""
+
+
+class ResyncCounters(Protocol):
+    """The device's counters that a flow counts."""
+
+    rx_tls_decrypted_packets: int
+    rx_tls_decrypted_bytes: int
+    rx_tls_resync_req_pkt: int
+    rx_tls_resync_req_start: int
+    rx_tls_resync_req_end: int
+    rx_tls_resync_req_skip: int
+    rx_tls_resync_res_ok: int
+    rx_tls_resync_res_skip: int
+    rx_tls_resync_tag: int
+    rx_tls_err: int
+
+
+class Question(NamedTuple):
+    """Is there a record at this TCP sequence number?"""
+
+    sequence: int
+    """u32 TCP sequence number of the first byte of the supposed header."""
+    number: int
+    """u32 number of the question, of this flow."""
+    record_number: int
+    """u64, the last one that was certain."""
+
+
+class Verdict(NamedTuple):
+    """What became of a packet."""
+
+    state: TlsRxState
+    records: int
+    """DECRYPTED: records that ended in it, 255 for more. Else 0."""
+    question: Question | None
+    """To be asked now."""
+    halted: bool
+    """Whether this packet halted the flow: a record failed authentication."""
+
+
+class Rekey(NamedTuple):
+    """A key that is yet to come."""
+
+    start: int
+    """Position of its first record."""
+    number: int
+    """Of that record."""
+    opener: RecordOpener
+
+
+_DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
+_NEVER: Final = -1
+
+
+class RxFlow(Tracker):
+    """One receive tag. `address` is the packet's: source, destination, ports (`headers.flow_key`)."""
+
+    __slots__ = (
+        "_counters", "_far_from", "_far_next", "_far_packets", "_fast_end", "_inner", "_kept",
+        "_may_ask", "_may_try", "_opener", "_prefix", "_question", "_question_ns", "_rekey",
+        "_stream", "address", "auth_failures", "fence", "handle", "host_resyncs", "ip_version",
+        "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs",
+        "vlan_id",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        record_format: RecordFormat,
+        opener: RecordOpener,
+        *,
+        tcp_sequence: int,
+        record_number: int,
+        ip_version: int,
+        address: bytes,
+        vlan_id: int | None,
+        resync_host: bool,
+        resync_tag: bool,
+        counters: ResyncCounters,
+    ) -> None:
+        super().__init__(record_format, tcp_sequence, record_number)
+        self._asks_at_once = resync_host and not resync_tag
+        self._may_ask = resync_host
+        self._may_try = resync_tag
+        self._opener = opener
+        self._rekey: Rekey | None = None
+        self._stream: OpeningStream | None = None
+        """OFFLOAD: what decrypts the record at _start, if it began in order."""
+        self._fast_end = _NEVER
+        """Where the record that _stream decrypts ends, once nothing can happen before that."""
+        self._inner: bytearray | None = None
+        """TLS 1.3: its content, when there can be a KeyUpdate in it."""
+        self._prefix = b""
+        self._kept: bytearray | None = None
+        """TRACK: what has passed of the record behind _prefix, as long as it is whole."""
+        self._question: Question | None = None
+        """The open one."""
+        self._question_ns = 0
+        self._far_from = 0
+        self._far_next = 0
+        self._far_packets = 0
+        self._counters = counters
+        self.ip_version = ip_version
+        self.address = address
+        self.vlan_id = vlan_id
+        self.handle = 0
+        self.fence: Fence | None = None
+        """Set once the flow is being destroyed."""
+        self.packets = 0
+        self.payload_bytes = 0
+        self.out_of_order = 0
+        self.not_offloaded = 0
+        self.questions = 0
+        self.auth_failures = 0
+        self.host_resyncs = 0
+        self.tag_resyncs = 0
+
+    def __repr__(self) -> str:
+        suite = self.format.layout.suite.name
+        return f"<RxFlow {self.handle:#x} {suite} {self.state.name} at {self.sequence:#x}>"
+
+    @property
+    def key(self) -> tuple[int, bytes, int | None]:
+        """What no two flows may share."""
+        return self.ip_version, self.address, self.vlan_id
+
+    @property
+    def tracker_state(self) -> TlsTrackerState:
+        """As the hardware interface names it."""
+        return self.state.value
+
+    @property
+    def record_number(self) -> int:
+        """u64 number of the record at the next expected byte; the last certain one if unknown."""
+        unknown = self.state in (State.SEARCH, State.TRACK)
+        return max(0, min(self._certain if unknown else self.number, _NUMBER_MASK))
+
+    @property
+    def rekey_pending(self) -> bool:
+        """Whether the stream has not yet reached the newest key."""
+        return self._rekey is not None
+
+    # Packets.
+
+    def take(
+        self, sequence: int, payload: memoryview, out: memoryview, now_ns: int, timeout_ns: int
+    ) -> Verdict:
+        """One packet that has payload.
+
+        Args:
+            sequence: u32 TCP sequence number of its first byte.
+            payload: as on the wire, up to 64 KiB.
+            out: as long or longer, not overlapping; takes the payload with its content decrypted.
+                Undefined when the verdict is not DECRYPTED.
+            now_ns: time that does not run backwards.
+            timeout_ns: how long a question waits for its answer; 0: for ever.
+        """
+        position = self.position
+        size = len(payload)
+        end = position + size
+        stream = self._stream
+        if (
+            end >= self._fast_end
+            or stream is None
+            or sequence - self.start_sequence - position & SEQUENCE_MASK
+        ):
+            return self._take(sequence, payload, out, now_ns, timeout_ns)
+        stream.update(payload, out)
+        self.position = end
+        verdict = _DECRYPTED
+        self.packets += 1
+        self.payload_bytes += size
+        counters = self._counters
+        counters.rx_tls_decrypted_packets += 1
+        counters.rx_tls_decrypted_bytes += size
+        return verdict
+
+    def _take(
+        self, sequence: int, payload: memoryview, out: memoryview, now_ns: int, timeout_ns: int
+    ) -> Verdict:
+        if timeout_ns and self._question and now_ns - self._question_ns > timeout_ns:
+            self._go(Event.TIMEOUT)
+        segment = self._place(sequence, payload, out)
+        halted = False
+        if segment is not None:
+            self._follow(segment)
+            halted = segment.failed
+            if segment.plain:
+                self.packets += 1
+                self.payload_bytes += len(payload)
+                self._counters.rx_tls_decrypted_packets += 1
+                self._counters.rx_tls_decrypted_bytes += len(payload)
+                records = min(segment.records, MOST_RECORDS)
+                return Verdict(TlsRxState.DECRYPTED, records, None, False)
+        self.not_offloaded += 1
+        if halted:
+            self.auth_failures += 1
+            self._counters.rx_tls_err += 1
+        state = TlsRxState.AUTH_FAILED if halted else TlsRxState.AS_ON_WIRE
+        return Verdict(state, 0, self._ask_host(now_ns), halted)
+
+    def _place(self, sequence: int, payload: memoryview, out: memoryview) -> Segment | None:
+        """Where a packet is in the stream, with what was lost before it; None: nothing is new."""
+        position = self.position
+        begin = self.position_of(sequence)
+        if not -FAR_BYTES <= begin - position <= FAR_BYTES:
+            self.out_of_order += 1
+            if not self._is_there(begin, len(payload)):
+                return None
+            if begin < position:
+                begin += SEQUENCE_SPACE
+                if self._rekey is not None:
+                    self._rekey = self._rekey._replace(start=self._rekey.start + SEQUENCE_SPACE)
+            self._jump(begin)
+            return Segment(payload, out, begin, 0)
+        self._far_packets = 0
+        if begin == position:
+            return Segment(payload, out, begin, 0)
+        if begin > position:
+            self.out_of_order += 1
+            self._skip(begin)
+            return Segment(payload, out, begin, 0)
+        new = position - begin
+        if new >= len(payload):
+            self.out_of_order += bool(position)
+            return None
+        segment = Segment(payload, out, begin, new)
+        if position:
+            self.out_of_order += 1
+            segment.plain = False
+        else:  # what is before the start of the flow is no record content
+            out[:new] = payload[:new]
+        return segment
+
+    def _is_there(self, begin: int, size: int) -> bool:
+        """Whether the stream goes on at a place far away: enough packets in a row say so."""
+        if begin != self._far_next or self.position != self._far_from:
+            self._far_packets = 0
+        self._far_packets += 1
+        self._far_next, self._far_from = begin + size, self.position
+        if self._far_packets < FAR_PACKETS:
+            return False
+        self._far_packets = 0
+        return True
+
+    def overlooked(self) -> None:
+        """A packet of the flow could not be taken: its checksum is wrong, say."""
+        self.not_offloaded += 1
+
+    # Records.
+
+    def _open_whole(self, segment: Segment, at: int) -> int:
+        data, number = segment.data, self.number
+        if segment.limit - at < self._prefix_bytes or number > _NUMBER_MASK:
+            return at
+        try:
+            record = self.format.parse(number, data, at)
+        except BadRecord:
+            return at
+        _, prefix, content_bytes, _, total = record
+        end = at + total
+        if end > segment.limit:
+            return at
+        out = segment.out
+        body = at + len(prefix)
+        tag = body + content_bytes
+        content = out[body:tag]
+        self._end = self._start + total
+        self._note_header()
+        if not self._opener.open(record, data[body:end], content):
+            self._fail(segment)
+            self._finish_record(self._start + total)
+            return end
+        out[at:body] = prefix
+        out[tag:end] = data[tag:end]
+        segment.records += 1
+        self._verified(self._start + total, self._is_tls13 and _changes_key(content))
+        return end
+
+    def _begin_body(self, prefix: bytes) -> None:
+        if self.state is State.TRACK:
+            if self._may_try:
+                self._prefix, self._kept = prefix, bytearray()
+        elif self.state is State.OFFLOAD and self.number <= _NUMBER_MASK:
+            self._stream = self._opener.begin(self.format.parse(self.number, prefix))
+            if not self._is_tls13 and self._end is not None:
+                self._fast_end = self._end
+
+    def _pass_body(self, segment: Segment, at: int, size: int) -> bool:
+        data = segment.data[at : at + size]
+        end = self.position + size
+        ends = end == self._end
+        stream = self._stream
+        if stream is None:
+            segment.plain = False
+            if self._kept is not None:
+                self._kept += data
+                if ends:
+                    return self._try(segment, end)
+            if ends:
+                self._finish_record(end)
+            return True
+        out = segment.out[at : at + size]
+        good = stream.update(data, out)
+        if self._is_tls13:
+            self._watch(stream, out)
+        if ends:
+            inner = self._inner
+            if good:
+                segment.records += 1
+                self._stop()
+                self._verified(end, inner is not None and _changes_key(inner))
+            else:
+                self._fail(segment)
+                self._finish_record(end)
+        return True
+
+    def _watch(self, stream: OpeningStream, piece: memoryview) -> None:
+        """Look at a piece that was decrypted: a KeyUpdate is the last record with this key."""
+        record = stream.record
+        offset = stream.position - len(piece) - len(record.prefix)
+        if not offset:
+            if piece[0] in _AFTER_HANDSHAKE:
+                self._inner = bytearray()
+            else:
+                self._fast_end = self._start + record.total_bytes
+        if self._inner is not None:
+            self._inner += piece[: max(0, record.content_bytes - offset)]
+
+    def _verified(self, end: int, last_of_key: bool) -> None:
+        """The record at _start, which ends at `end`, is authentic."""
+        key = self._reach_key()
+        self._finish_record(end)
+        if last_of_key and key != end:
+            self._go(Event.KEY_UPDATE)
+
+    def _fail(self, segment: Segment) -> None:
+        segment.failed = True
+        segment.plain = False
+        self._go(Event.FORGED)
+
+    def _stop(self) -> None:
+        self._stream = self._kept = self._inner = None
+        self._fast_end = _NEVER
+
+    @property
+    def _is_tls13(self) -> bool:
+        return self.format.layout.is_tls13
+
+    def _try(self, segment: Segment, end: int) -> bool:
+        """Try the tag of the record that was kept, and ends at `end`. False: as _pass_body()."""
+        kept = self._kept
+        numbers = self._candidates()
+        number = None
+        if numbers and kept is not None:
+            first = numbers.start + self._window(numbers.stop - numbers.start)
+            self._attempts += 1
+            number = self._opener.settle(self._prefix, kept, first, numbers.stop - first)
+        if number is None or kept is None:
+            if not self._may_ask:
+                return False
+            self._go(Event.UNSETTLED)
+            self._finish_record(end)
+            return True
+        self.tag_resyncs += 1
+        self._counters.rx_tls_resync_tag += 1
+        last_of_key = self._is_tls13 and self._opens_as_last(self._prefix, kept, number)
+        self._go(Event.SETTLED)
+        self._resume(number)
+        self._verified(end, last_of_key)
+        return True
+
+    def _window(self, count: int) -> int:
+        """Where to begin with `count` candidates: each attempt goes on where the last one ended."""
+        if self.format.layout.kind is RecordKind.GCM or count <= MOST_TRIED:
+            return 0
+        return self._attempts * MOST_TRIED % count
+
+    def _opens_as_last(self, prefix: bytes, body: bytearray, number: int) -> bool:
+        record = self.format.parse(number, prefix)
+        content = bytearray(record.content_bytes)
+        self._opener.open(record, body, memoryview(content))
+        return _changes_key(content)
+
+    # The host's word.
+
+    def _ask_host(self, now_ns: int) -> Question | None:
+        wanted = self._ask and self._may_ask and self.state is State.TRACK
+        if not wanted or self._question is not None:
+            return None
+        self._ask = False
+        self.questions += 1
+        self._question_ns = now_ns
+        self._counters.rx_tls_resync_req_start += 1
+        self._counters.rx_tls_resync_req_pkt += 1
+        sequence = self.start_sequence + self._asked & SEQUENCE_MASK
+        number = self.questions & SEQUENCE_MASK
+        self._question = question = Question(sequence, number, self.record_number)
+        return question
+
+    def answer(self, question: int, sequence: int, found: bool, record_number: int) -> bool:
+        """The host's answer to a question.
+
+        Args:
+            question, sequence: as in the question.
+            found: whether a record starts there.
+            record_number: its number.
+
+        Returns:
+            False when it is stale: the question is not open.
+        """
+        counters = self._counters
+        asked = self._question
+        if asked is None or asked.number != question or asked.sequence != sequence:
+            counters.rx_tls_resync_res_skip += 1
+            return False
+        self._question = None
+        counters.rx_tls_resync_req_end += 1
+        if found:
+            counters.rx_tls_resync_res_ok += 1
+            self.host_resyncs += 1
+            self._go(Event.CONFIRMED)
+            self._resume(record_number + self.number - self._asked_count)
+        else:
+            counters.rx_tls_resync_res_skip += 1
+            self._refute()
+        return True
+
+    def hint(self, sequence: int, record_number: int) -> bool:
+        """Record `record_number` starts at TCP sequence number `sequence`.
+
+        Returns:
+            False when it is stale: the place was passed and not followed, or is far away. In
+            OFFLOAD it changes nothing.
+        """
+        counters = self._counters
+        offload = self.state is State.OFFLOAD
+        start = self.position_of(sequence)
+        near = start - self.position <= FAR_BYTES
+        if offload or not near or not self._resume_at(Event.HINT, start, record_number):
+            counters.rx_tls_resync_res_skip += 1
+            return offload
+        if self._rekey is not None and start > self._rekey.start:
+            self._adopt(self._rekey)
+        counters.rx_tls_resync_res_ok += 1
+        self.host_resyncs += 1
+        return True
+
+    def drop_question(self) -> None:
+        """The flow is being destroyed: its question will not be answered."""
+        self._drop_question()
+
+    def _drop_question(self) -> None:
+        if self._question is not None:
+            self._question = None
+            self._counters.rx_tls_resync_req_skip += 1
+
+    # Keys.
+
+    def rekey(self, opener: RecordOpener, tcp_sequence: int, record_number: int) -> None:
+        """From `tcp_sequence` on, where record `record_number` starts, records have the new key.
+
+        The old key, and one that is still to come, are wiped as soon as they cannot be needed.
+        """
+        if self._rekey is not None:
+            self._rekey.opener.wipe()
+        start = self.position_of(tcp_sequence)
+        self._rekey = rekey = Rekey(start, record_number, opener)
+        offload = self.state is State.OFFLOAD
+        if start > self.position or (start == self.position and offload and start != self._start):
+            if self.state is State.HALTED:
+                self._resume_at(Event.NEW_KEY, start, record_number)
+        elif self._resume_at(Event.NEW_KEY, start, record_number):
+            self._adopt(rekey)
+        else:
+            self._adopt(rekey)
+            astray = self.state is State.TRACK and start >= self._anchor
+            self._go(Event.MISFIT if astray else Event.NEW_KEY_BEHIND)
+            self._lose(record_number, start)
+            tracks = self.state is State.TRACK
+            self._count_possible(self._anchor if tracks else self.position - len(self._carry))
+
+    def _reach_key(self) -> int | None:
+        return None if self._rekey is None else self._rekey.start
+
+    def _take_key(self) -> None:
+        rekey = self._rekey
+        if rekey is None:
+            return
+        self._adopt(rekey)
+        if rekey.start == self.position:
+            self._go(Event.NEW_KEY)
+            self._resume(rekey.number, self.position)
+        else:
+            self._go(Event.NEW_KEY_BEHIND)
+            self._lose(rekey.number, rekey.start)
+            self._search_from(self.position)
+
+    def _adopt(self, rekey: Rekey) -> None:
+        self._opener.wipe()
+        self._opener, self._rekey = rekey.opener, None
+
+    def wipe(self) -> None:
+        """Overwrite the keys and forget everything that was made from them."""
+        self._stop()
+        self._opener.wipe()
+        if self._rekey is not None:
+            self._rekey.opener.wipe()
+            self._rekey = None
+
+
+def _changes_key(content: Buffer) -> bool:
+    """Whether there is a KeyUpdate in the content of a TLS 1.3 record that begins with a message.
+
+    RFC 8446 sections 4.6.3 and 5.4: the inner type is the last byte that is not zero.
+    """
+    if content[0] not in _AFTER_HANDSHAKE:
+        return False
+    inner = bytes(content).rstrip(b"\0")
+    messages, at = inner[:-1], 0
+    while inner[-1] == _HANDSHAKE and at < len(messages):
+        if messages[at] == _KEY_UPDATE:
+            return True
+        at += 4 + int.from_bytes(messages[at + 1 : at + 4], "big")
+    return False
