@@ -11,7 +11,7 @@ from tlsnic.abi.suites import RecordKind
 from tlsnic.device.packet.headers import Buffer
 from tlsnic.device.tls.fence import Fence
 from tlsnic.device.tls.opening import OpeningStream, RecordOpener
-from tlsnic.device.tls.record import BadRecord, RecordFormat
+from tlsnic.device.tls.record import BadRecord, Record, RecordFormat
 from tlsnic.device.tls.settle import MOST_TRIED
 from tlsnic.device.tls.tracker import SEQUENCE_MASK, SEQUENCE_SPACE, Segment, Tracker
 from tlsnic.device.tls.tracker_states import Event, State
@@ -238,7 +238,7 @@ class RxFlow(Tracker):
             if begin < position:
                 begin += SEQUENCE_SPACE
                 if self._rekey is not None:
-                    self._rekey = self._rekey._replace(start=self._rekey.start + SEQUENCE_SPACE)
+                    self._plan(self._rekey._replace(start=self._rekey.start + SEQUENCE_SPACE))
             self._jump(begin)
             return Segment(payload, out, begin, 0)
         self._far_packets = 0
@@ -277,7 +277,7 @@ class RxFlow(Tracker):
 
     # Records.
 
-    def _open_whole(self, segment: Segment, at: int) -> int:
+    def _open_record(self, segment: Segment, at: int) -> int:
         data, number = segment.data, self.number
         if segment.limit - at < self._prefix_bytes or number > _NUMBER_MASK:
             return at
@@ -286,23 +286,24 @@ class RxFlow(Tracker):
         except BadRecord:
             return at
         _, prefix, content_bytes, _, total = record
-        end = at + total
-        if end > segment.limit:
-            return at
+        self._end = end_position = self._start + total
+        self._note_header()
         out = segment.out
-        body = at + len(prefix)
+        body, end = at + len(prefix), at + total
+        out[at:body] = prefix
+        if end > segment.limit:
+            self._head = None
+            self._begin(record)
+            return body
         tag = body + content_bytes
         content = out[body:tag]
-        self._end = self._start + total
-        self._note_header()
-        if not self._opener.open(record, data[body:end], content):
+        if self._opener.open(record, data[body:end], content):
+            out[tag:end] = data[tag:end]
+            segment.records += 1
+            self._verified(end_position, self._is_tls13 and _changes_key(content))
+        else:
             self._fail(segment)
-            self._finish_record(self._start + total)
-            return end
-        out[at:body] = prefix
-        out[tag:end] = data[tag:end]
-        segment.records += 1
-        self._verified(self._start + total, self._is_tls13 and _changes_key(content))
+            self._finish_record(end_position)
         return end
 
     def _begin_body(self, prefix: bytes) -> None:
@@ -310,9 +311,12 @@ class RxFlow(Tracker):
             if self._may_try:
                 self._prefix, self._kept = prefix, bytearray()
         elif self.state is State.OFFLOAD and self.number <= _NUMBER_MASK:
-            self._stream = self._opener.begin(self.format.parse(self.number, prefix))
-            if not self._is_tls13 and self._end is not None:
-                self._fast_end = self._end
+            self._begin(self.format.parse(self.number, prefix))
+
+    def _begin(self, record: Record) -> None:
+        self._stream = self._opener.begin(record)
+        if not self._is_tls13:
+            self._fast_end = self._start + record.total_bytes
 
     def _pass_body(self, segment: Segment, at: int, size: int) -> bool:
         data = segment.data[at : at + size]
@@ -357,7 +361,7 @@ class RxFlow(Tracker):
 
     def _verified(self, end: int, last_of_key: bool) -> None:
         """The record at _start, which ends at `end`, is authentic."""
-        key = self._reach_key()
+        key = self._key_start
         self._finish_record(end)
         if last_of_key and key != end:
             self._go(Event.KEY_UPDATE)
@@ -370,10 +374,6 @@ class RxFlow(Tracker):
     def _stop(self) -> None:
         self._stream = self._kept = self._inner = None
         self._fast_end = _NEVER
-
-    @property
-    def _is_tls13(self) -> bool:
-        return self.format.layout.is_tls13
 
     def _try(self, segment: Segment, end: int) -> bool:
         """Try the tag of the record that was kept, and ends at `end`. False: as _pass_body()."""
@@ -493,7 +493,8 @@ class RxFlow(Tracker):
         if self._rekey is not None:
             self._rekey.opener.wipe()
         start = self.position_of(tcp_sequence)
-        self._rekey = rekey = Rekey(start, record_number, opener)
+        rekey = Rekey(start, record_number, opener)
+        self._plan(rekey)
         offload = self.state is State.OFFLOAD
         if start > self.position or (start == self.position and offload and start != self._start):
             if self.state is State.HALTED:
@@ -508,9 +509,6 @@ class RxFlow(Tracker):
             tracks = self.state is State.TRACK
             self._count_possible(self._anchor if tracks else self.position - len(self._carry))
 
-    def _reach_key(self) -> int | None:
-        return None if self._rekey is None else self._rekey.start
-
     def _take_key(self) -> None:
         rekey = self._rekey
         if rekey is None:
@@ -524,9 +522,14 @@ class RxFlow(Tracker):
             self._lose(rekey.number, rekey.start)
             self._search_from(self.position)
 
+    def _plan(self, rekey: Rekey | None) -> None:
+        self._rekey = rekey
+        self._key_start = None if rekey is None else rekey.start
+
     def _adopt(self, rekey: Rekey) -> None:
         self._opener.wipe()
-        self._opener, self._rekey = rekey.opener, None
+        self._opener = rekey.opener
+        self._plan(None)
 
     def wipe(self) -> None:
         """Overwrite the keys and forget everything that was made from them."""
@@ -534,7 +537,7 @@ class RxFlow(Tracker):
         self._opener.wipe()
         if self._rekey is not None:
             self._rekey.opener.wipe()
-            self._rekey = None
+            self._plan(None)
 
 
 def _changes_key(content: Buffer) -> bool:

@@ -55,8 +55,8 @@ class Tracker(ABC):
 
     __slots__ = (
         "_anchor", "_ask", "_ask_next", "_asked", "_asked_count", "_asks_at_once", "_attempts",
-        "_carry", "_certain", "_certain_at", "_end", "_head", "_kinds", "_largest",
-        "_length_limit", "_log", "_possible", "_prefix_bytes", "_searched", "_smallest", "_start",
+        "_carry", "_certain", "_certain_at", "_end", "_head", "_is_tls13", "_key_start", "_kinds",
+        "_largest", "_length_limit", "_log", "_possible", "_prefix_bytes", "_searched", "_smallest", "_start",
         "_version", "format", "number", "position", "start_sequence", "state",
     )  # fmt: skip
 
@@ -70,12 +70,15 @@ class Tracker(ABC):
         """Of the next byte."""
         self.number = record_number
         """Of the record at _start. In TRACK: how many records it is behind the candidate."""
+        self._is_tls13 = layout.is_tls13
         self._prefix_bytes = layout.prefix_bytes
         self._kinds = b"\x17" if layout.is_tls13 else b"\x15\x16\x17\x18"
         self._version = layout.wire_version.to_bytes(2, "big")
         self._smallest = overhead + int(layout.is_tls13)
         self._largest = self._smallest + record_format.max_plaintext
         self._length_limit = self._largest - HEADER_BYTES >> 8
+        self._key_start: int | None = None
+        """Position from which on a key holds that is yet to come."""
         self._start = 0
         """Where the record that is followed starts."""
         self._end: int | None = None
@@ -132,9 +135,9 @@ class Tracker(ABC):
         and no one can be asked. Calls _finish_record() when they end it otherwise."""
 
     @abstractmethod
-    def _open_whole(self, segment: Segment, at: int) -> int:
-        """OFFLOAD: a record that may be whole in the segment starts at `at`. Where to go on: `at`
-        when it is not whole, or no record."""
+    def _open_record(self, segment: Segment, at: int) -> int:
+        """OFFLOAD: a record starts at `at`. Where to go on: behind it, or behind its prefix; `at`
+        when the prefix is not whole or fits no record."""
 
     @abstractmethod
     def _stop(self) -> None:
@@ -145,12 +148,8 @@ class Tracker(ABC):
         """Drop the open question, if there is one."""
 
     @abstractmethod
-    def _reach_key(self) -> int | None:
-        """Position from which on a key holds that is yet to come."""
-
-    @abstractmethod
     def _take_key(self) -> None:
-        """_reach_key() is `position` or before it: go on with the new key."""
+        """_key_start is `position` or before it: go on with the new key."""
 
     # Transitions.
 
@@ -242,7 +241,7 @@ class Tracker(ABC):
         at, size = segment.new, len(segment.data)
         while True:
             segment.limit = size
-            key = self._reach_key()
+            key = self._key_start
             if key is not None and self.state is not State.OFFLOAD:
                 if key <= self.position:
                     self._take_key()
@@ -257,7 +256,7 @@ class Tracker(ABC):
         """Follow some bytes from `at` on. Where to go on."""
         if self._head is not None:
             if self.state is State.OFFLOAD and not self._head:
-                end = self._open_whole(segment, at)
+                end = self._open_record(segment, at)
                 if end > at:
                     return end
             return self._gather(segment, at)
@@ -333,7 +332,7 @@ class Tracker(ABC):
         self.number += 1
         self._head, self._end = b"", None
         if self.state is State.OFFLOAD:
-            key = self._reach_key()
+            key = self._key_start
             if key is not None and key <= position:
                 self._take_key()
 
@@ -369,7 +368,7 @@ class Tracker(ABC):
         self.position = position
         if self.state is State.SEARCH:
             self._search_from(position)
-        key = self._reach_key()
+        key = self._key_start
         if key is not None and key < position:
             self._take_key()
 
