@@ -1,9 +1,10 @@
 """Every benchmark runs, on next to no work: what it says about speed is not looked at."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from bench import stages, suite
+from bench import loss, stages, suite
 from bench.measure import Effort
 
 from tlsnic.qemu.cli import main
@@ -52,9 +53,29 @@ def test_the_command_lists_the_benchmarks(capsys):
     assert listed == list(suite.BENCHMARKS)
 
 
+def test_loss_is_measured_only_when_it_is_named(monkeypatch):
+    for name in suite.BENCHMARKS:
+        monkeypatch.setitem(
+            suite.BENCHMARKS, name, replace(suite.BENCHMARKS[name], run=lambda effort: [])
+        )
+    usual = [name for name, _ in suite.run([], QUICK)]
+    assert usual == [name for name in suite.BENCHMARKS if name != "loss"]
+    assert [name for name, _ in suite.run(["loss"], QUICK)] == ["loss"]
+
+
+def test_the_command_shows_and_draws_the_shares_under_loss(tmp_path, monkeypatch, capsys):
+    quick = replace(suite.BENCHMARKS["loss"], run=lambda effort: loss.run(QUICK))
+    monkeypatch.setitem(suite.BENCHMARKS, "loss", quick)
+    plot = tmp_path / "loss.svg"
+    assert main(["bench", "loss", "--plot", str(plot)]) == 0
+    assert plot.read_text().startswith("<?xml")
+    assert "fully/bound" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["bench", "--plot", "loss.svg"], "--plot draws the shares of loss"),
         (["bench", "warp"], "no benchmark is called warp"),
         (["bench", "--rounds", "0"], "at least one"),
     ],

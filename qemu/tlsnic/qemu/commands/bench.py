@@ -17,9 +17,14 @@ _PLAIN_WIDTH = 120
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `tlsnic bench`."""
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these (default: all that measure speed)"
+    )
     parser.add_argument("--list", action="store_true", help="say which there are, and run none")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="with loss: also draw its shares here, as SVG"
+    )
     parser.add_argument(
         "--rounds",
         type=int,
@@ -40,7 +45,8 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--rounds {args.rounds}: at least one is needed", "give a number above 0")
     sys.path.insert(0, str(root))
     # The folder is not installed, so it can only be imported now.
-    from bench import report, suite  # noqa: PLC0415
+    from bench import loss_report, report, suite  # noqa: PLC0415
+    from bench.loss import LossRow  # noqa: PLC0415
     from bench.measure import Effort, Row  # noqa: PLC0415
 
     if args.list:
@@ -53,6 +59,8 @@ def main(args: argparse.Namespace) -> int:
             f"no benchmark is called {', '.join(unknown)}",
             f"choose of {', '.join(suite.BENCHMARKS)}",
         )
+    if args.plot is not None and "loss" not in args.names:
+        raise UserError("--plot draws the shares of loss", "name it: tlsnic bench loss --plot FILE")
     rows: list[Row] = []
     # A file or a log has no width: wide enough there for no name to be cut.
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
@@ -60,7 +68,13 @@ def main(args: argparse.Namespace) -> int:
         for name, found in suite.run(args.names, Effort(rounds=args.rounds)):
             rows += found
             status.update(f"measured {name}")
-    report.show(rows, console)
+    shares = [row for row in rows if isinstance(row, LossRow)]
+    if len(shares) < len(rows):
+        report.show([row for row in rows if not isinstance(row, LossRow)], console)
+    if shares:
+        loss_report.show(shares, console)
+    if args.plot is not None:
+        loss_report.plot(shares, args.plot)
     if args.json is not None:
         report.save(rows, args.json)
     return 0
