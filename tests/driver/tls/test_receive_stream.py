@@ -164,7 +164,7 @@ def test_one_flipped_bit_is_a_bad_record(mark):
         connection = FakeConnection(packets)
         receiver = software(connection, session)
         assert receiver.read() == b"good"
-        assert receiver.at_end
+        assert not receiver.at_end
         with pytest.raises(TlsError, match="bad_record_mac: record 1") as caught:
             receiver.read()
         assert caught.value.alert == 20
@@ -182,7 +182,9 @@ def refusal(session, *records, marks=(False,)):
     with pytest.raises(TlsError) as caught:
         receiver.read()
     assert receiver.error is caught.value
-    assert receiver.at_end
+    assert not receiver.at_end
+    with pytest.raises(TlsError):
+        _ = receiver.readable
     return caught.value.alert
 
 
@@ -347,6 +349,31 @@ def test_a_refused_rekey_leaves_the_rest_to_software():
     receiver.rekey(new)
     assert receiver.refusal is tag.error
     assert receiver.read() == b"new"
+
+
+def test_what_the_card_decrypted_with_the_key_before_can_be_undone():
+    """It has missed the KeyUpdate, and began two records of the new key with the old one."""
+    old, new = make_session(GCM13, record_number=70), make_session(GCM13, seed=2)
+    stream = WireStream(old)
+    stream.add(key_update_message(), 22)
+    stream.rekey(new)
+    for data in (b"1" * 300, b"2" * 300):
+        stream.add(data)
+    clear = bytearray(stream.wire)
+    for n, first in enumerate(stream.bounds[1:3]):
+        record = bytearray(clear[first : first + 322])
+        SoftwareOpener(old).encrypt_again(71 + n, record, 5, 200)  # the same as decrypting
+        clear[first : first + 322] = record
+    stream.clear = bytes(clear)
+    first, second, _ = stream.bounds[1:]
+    packets = stream.packets(
+        [first, first + 200, second, second + 200], [False, True, False, True, False]
+    )
+    receiver = software(FakeConnection(packets), old)
+    receiver.read()
+    receiver.rekey(new)
+    assert receiver.read() == b"1" * 300 + b"2" * 300
+    assert receiver.records == {Offloaded.NOT: 1, Offloaded.PARTLY: 2}
 
 
 def test_the_tag_hears_of_each_record_when_its_header_is_there():

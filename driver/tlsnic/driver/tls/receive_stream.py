@@ -115,6 +115,9 @@ class TlsReceiver:
         self._ready: deque[bytes] = deque()
         self._ready_bytes = 0
         self._opener: SoftwareOpener | None = None
+        # Of the key before, and how much higher record numbers are in its count: until it is known
+        # that the card has the new one.
+        self._previous: tuple[SoftwareOpener, int] | None = None
         self._hints: HintSchedule | None = None
         self._hint_due = False
         if resync is not None:
@@ -150,18 +153,19 @@ class TlsReceiver:
 
     @property
     def readable(self) -> int:
-        """Bytes that `read` would give. Takes what the connection has."""
+        """Bytes that `read` would give. Takes what the connection has. Raises as `read`."""
         self._advance()
+        if self.error is not None and not self._ready_bytes:
+            raise self.error
         return self._ready_bytes
 
     @property
     def at_end(self) -> bool:
-        """Whether `read` will give no more: after close_notify, an error, or the end of the TCP
-        stream; without close_notify, data may have been cut off (RFC 8446 section 6.1)."""
-        if self._ready_bytes or self.key_expired:
+        """Whether `read` will give no more: after close_notify, or the end of the TCP stream.
+        Without close_notify, data may have been cut off (RFC 8446 section 6.1)."""
+        if self._ready_bytes or self.error is not None or self.key_expired:
             return False
-        over = self.close_notify or self.error is not None
-        return over or self.connection.at_end or self.connection.closed
+        return self.close_notify or self.connection.at_end or self.connection.closed
 
     def rekey(self, session: TlsSession) -> None:
         """After a KeyUpdate: the next record has the keys and number of `session`.
@@ -173,6 +177,7 @@ class TlsReceiver:
             raise ValueError("the peer has sent no KeyUpdate")
         if session.suite != self.session.suite:
             raise ValueError("a rekey keeps version and cipher suite")
+        self._previous = self._get_opener(), self._number - session.record_number
         self.session = session
         self.key_expired = False
         self._number = session.record_number
@@ -251,6 +256,7 @@ class TlsReceiver:
         content: bytes | None
         if decrypted == len(parts):
             how = Offloaded.FULLY
+            self._previous = None
             record = b"".join([data for data, _ in parts])
             content = record[layout.prefix_bytes : size - layout.tag_bytes]
         elif decrypted:
@@ -278,7 +284,19 @@ class TlsReceiver:
 
     def _open_mixed(self, parts: list[tuple[memoryview, bool]], number: int) -> bytes | None:
         """Encrypt again what the card has decrypted, then decrypt all."""
-        opener, layout = self._get_opener(), self.session.layout
+        opener = self._get_opener()
+        content = opener.open(number, self._as_on_wire(parts, opener, number))
+        if content is None and self._previous is not None:
+            # A card that lost the packet with the KeyUpdate has gone on with the key before.
+            before, ahead = self._previous
+            content = opener.open(number, self._as_on_wire(parts, before, number + ahead))
+        return content
+
+    def _as_on_wire(
+        self, parts: list[tuple[memoryview, bool]], opener: SoftwareOpener, number: int
+    ) -> bytearray:
+        """The record, decrypted parts of which are encrypted again with this key and number."""
+        layout = self.session.layout
         record = bytearray().join([data for data, _ in parts])
         first, last = layout.prefix_bytes, len(record) - layout.tag_bytes
         at = 0
@@ -287,7 +305,7 @@ class TlsReceiver:
             if mark and start < end:
                 opener.encrypt_again(number, record, start, end)
             at += len(data)
-        return opener.open(number, record)
+        return record
 
     def _get_opener(self) -> SoftwareOpener:
         if self._opener is None:

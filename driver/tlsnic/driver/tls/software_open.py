@@ -28,14 +28,14 @@ class SoftwareOpener:
     """Opens the records of one session, in any order."""
 
     def __init__(self, session: TlsSession) -> None:
-        """The session must not be wiped as long as this is used. ValueError for a CBC suite."""
+        """Copies the key; the session may be wiped. ValueError for a CBC suite."""
         layout = session.layout
         if layout.kind not in _FIRST_COUNTER:
             raise ValueError(f"{layout.suite.name} is no AEAD suite")
-        self._session = session
         self._layout = layout
+        self._key, self._iv = bytes(session.key), bytes(session.iv)
         cipher = AESGCM if layout.kind is RecordKind.GCM else ChaCha20Poly1305
-        self._aead = cipher(bytes(session.key))
+        self._aead = cipher(self._key)
 
     def open(self, number: int, record: bytes | bytearray) -> bytes | None:
         """Content of a record that is as on the wire; None when its tag is wrong.
@@ -61,22 +61,21 @@ class SoftwareOpener:
         layout = self._layout
         nonce = self._nonce(number, record)
         offset = start - layout.prefix_bytes
-        key = bytes(self._session.key)
         if layout.kind is RecordKind.GCM:
             block, within = divmod(offset, _AES_BLOCK_BYTES)
             counter = block + _FIRST_COUNTER[layout.kind]
             mode = modes.CTR(nonce + counter.to_bytes(4, "big"))
-            encryptor = Cipher(algorithms.AES(key), mode).encryptor()
+            encryptor = Cipher(algorithms.AES(self._key), mode).encryptor()
         else:
             block, within = divmod(offset, _CHACHA_BLOCK_BYTES)
             counter = block + _FIRST_COUNTER[layout.kind]
             full_nonce = counter.to_bytes(4, "little") + nonce
-            encryptor = Cipher(algorithms.ChaCha20(key, full_nonce), None).encryptor()
+            encryptor = Cipher(algorithms.ChaCha20(self._key, full_nonce), None).encryptor()
         encryptor.update(bytes(within))
         record[start:end] = encryptor.update(bytes(record[start:end]))
 
     def _nonce(self, number: int, record: bytes | bytearray) -> bytes:
-        iv = self._session.iv
+        iv = self._iv
         if self._layout.explicit_bytes:
             return bytes(iv + record[HEADER_BYTES : self._layout.prefix_bytes])
         return (int.from_bytes(iv, "big") ^ number).to_bytes(len(iv), "big")
