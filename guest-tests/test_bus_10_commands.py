@@ -4,7 +4,6 @@ import random
 
 import pytest
 
-from tlsnic.abi import structures
 from tlsnic.abi.enums import CommandOpcode, CommandStatus, Diagnostic
 from tlsnic.abi.structures import Command, NopCommand, StatisticsCommand
 from tlsnic.driver.errors import CommandError
@@ -89,17 +88,6 @@ def test_bus_10_field_out_of_range(nic, bus, watch, defer):
     error = refusal(nic, StatisticsCommand(address=memory.iova + 4, length=4000))
     assert error.status == CommandStatus.BAD_FIELD
     assert error.detail == StatisticsCommand.OFFSET_ADDRESS
-
-
-def test_bus_10_tls_is_unsupported_where_it_is_not_offered(nic):
-    if nic.capabilities.tls_flows:
-        pytest.skip("this card offers TLS: its commands have rows of their own")
-    before = state(nic)
-    for structure in structures.COMMANDS.values():
-        if structure.OPCODE is not None and structure.OPCODE >= CommandOpcode.TLS_FLOW_CREATE:
-            error = refusal(nic, structure())
-            assert error.status == CommandStatus.UNSUPPORTED, structure.NAME
-    assert state(nic) == before
 
 
 def test_bus_10_good_and_bad_commands_are_answered_in_order(nic, watch, scale):

@@ -171,7 +171,7 @@ def test_tx_17_wrong_handle(nic, flows, stand, told):
     good = in_order(flow, stand.here, 100)
     own = flow.tag.handle
     told.lie("another flow's", good._replace(handle=other.tag.handle), TUPLE)
-    for handle in (0, 1, own ^ 1 << 31, own + (1 << 18), own ^ 1 << 10, MASK, own & 0x3FFFF):
+    for handle in (0, 1, own ^ 1 << 31, own + (1 << 18), own ^ 1 << 17, MASK, own & 0x3FFFF):
         told.lie(f"{handle:#x}", good._replace(handle=handle), HANDLE)
     told.lie("of a flow that is gone", good._replace(handle=old), Diagnostic.TLS_DESTROYED)
     block = presynced(flow, stand.starts[0], 100)

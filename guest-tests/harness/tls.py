@@ -221,6 +221,14 @@ class _Far:
             self.closed = True
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLEOFError as error:
+            # What OpenSSL 3.5 makes of close_notify behind user_canceled. Only after a close_notify
+            # can the connection be shut down without reading more.
+            try:
+                self.tls.unwrap()
+            except ssl.SSLError:
+                raise TlsRefused(error.reason or str(error)) from error
+            self.closed = True
         except ssl.SSLError as error:
             raise TlsRefused(error.reason or str(error)) from error
         return b"".join(parts)

@@ -20,6 +20,7 @@ from harness.traffic import ETHERTYPE, IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
 from tlsnic.abi.enums import CipherSuite, TlsFlowFlags
 from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand
 from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
+from tlsnic.driver.access import Deadline
 from tlsnic.driver.errors import RingFullError
 from tlsnic.driver.nic import Nic
 from tlsnic.driver.tls.framing import APPLICATION_DATA, HANDSHAKE, Framer, LaidOutRecord
@@ -352,11 +353,17 @@ class Flow:
         headers = self.headers(sequence, len(payload), vlan_inline=vlan_inline)
         vlan = self.address.vlan_id if vlan_inline is None else None
         queue = queue or self.queue
-        try:
-            outcome = self._transmit(queue, headers, sequence, payload, mss, vlan, report)
-        except RingFullError:
-            queue.drain(_TIMEOUT_S)
-            outcome = self._transmit(queue, headers, sequence, payload, mss, vlan, report)
+        deadline = Deadline(_TIMEOUT_S)
+        while True:
+            try:
+                outcome = self._transmit(queue, headers, sequence, payload, mss, vlan, report)
+                break
+            except RingFullError:
+                # Not until all is done: a rate limit may hold the last ones for long.
+                queue.flush()
+                if not queue.wait(deadline.left_s):
+                    raise
+                queue.reap()
         queue.flush()
         end = sequence + len(payload) & _SEQUENCE_MASK
         if self.records.position(end) > self.records.position(self.sent_end):
