@@ -322,6 +322,13 @@ def test_a_rekey_without_an_answer_closes_the_flow(device, nic, tag):
     assert not nic.receive_tags
 
 
+def test_responses_are_counted_up_to_the_end(device, nic, tag):
+    tag.modify(START, 100, 0)
+    ask(device, nic, START)
+    tag.free()
+    assert counts(tag, *RESYNC) == (1, 1, 0, 1, 0)
+
+
 def test_the_end_of_a_tag(device, nic, tag):
     ask(device, nic, START + 100)
     tag.free()

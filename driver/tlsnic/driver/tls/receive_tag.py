@@ -210,6 +210,7 @@ class ReceiveTag(FlowTag):
         self.nic.await_responses(self)
 
     def _let_go(self) -> None:
+        self.poll()
         counters = self.counters
         counters.rx_tls_del = 1
         if self._question is not None:
