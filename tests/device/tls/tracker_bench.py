@@ -7,7 +7,9 @@ on key and record number, and its tag is a hash, so that what was opened wrongly
 
 import hashlib
 import random
+from functools import partial
 from types import SimpleNamespace
+from typing import NamedTuple
 
 from stream_bench import Stream, case_of
 
@@ -53,8 +55,16 @@ class Wire(Stream):
         return entry
 
     def opener(self):
-        keys = KeyMaterial(*self.keys[:2])
-        return make_opener(self.case.format(), keys, KeyCache())
+        """Of the first key."""
+        return self._opener(self.case.keys(self.seed))
+
+    def _opener(self, keys):
+        return make_opener(self.case.format(), KeyMaterial(*keys[:2]), KeyCache())
+
+    def new_key(self, seed):
+        """The records to come have another key, and count from 0."""
+        self.rekey(seed)
+        return NewKey(len(self.wire), partial(self._opener, self.keys))
 
 
 class NullOpener:
@@ -121,15 +131,18 @@ def null_tag(key, number, prefix, body):
 class NullWire:
     """As Wire, with the null cipher: content on the wire is chosen freely."""
 
-    def __init__(self, *, sequence=1000, number=0, key=0, max_plaintext=16384):
+    def __init__(self, *, sequence=1000, number=0, max_plaintext=16384):
         self.format = GCM13.format(max_plaintext)
         self.sequence = sequence
         self.number = number
-        self.key = key
+        self.key = 0
         self.wire = bytearray()
         self.plain = bytearray()
         self.starts = []
         self.numbers = []
+
+    def __len__(self):
+        return len(self.wire)
 
     def add(self, body):
         """A record whose ciphertext is `body`, at least 1 byte."""
@@ -145,7 +158,26 @@ class NullWire:
         self.add(null_cipher(self.key, self.number, content))
 
     def opener(self):
-        return NullOpener(self.format, self.key)
+        """Of the first key."""
+        return NullOpener(self.format)
+
+    def rekey(self):
+        """The records to come have another key."""
+        self.key += 1
+        self.number = 0
+        return NewKey(len(self.wire), partial(NullOpener, self.format, self.key))
+
+
+class NewKey(NamedTuple):
+    """What a host tells of a rekey."""
+
+    start: int
+    make_opener: object
+
+
+def look_alike(total):
+    """Header of a record with `total` bytes on the wire."""
+    return b"\x17\x03\x03" + (total - 5).to_bytes(2, "big")
 
 
 class Host:
@@ -157,6 +189,9 @@ class Host:
         self.timeout_ns = timeout_ns
         self.now_ns = 0
         self.questions = []
+        self.timed_out = False
+        self.rekeyed = 0
+        """New keys that the flow was told of."""
         record_format = getattr(wire, "format", None) or wire.case.format()
         self.flow = RxFlow(
             record_format,
@@ -213,6 +248,11 @@ class Host:
         result = self.flow.hint(self.wire.sequence + start & MASK, number)
         self.check()
         return result
+
+    def rekey(self, new):
+        self.rekeyed += 1
+        self.flow.rekey(new.make_opener(), self.wire.sequence + new.start & MASK, 0)
+        self.check()
 
     def number_at(self, start):
         """Number of the record that starts there, or None."""

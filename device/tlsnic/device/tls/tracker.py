@@ -441,13 +441,13 @@ class Tracker(ABC):
     def _candidates(self) -> range:
         """TRACK: the numbers that the record at _start can have.
 
-        Between the last certain record and the candidate, as many records start as fit into what
-        no one looked at, and at least so many that they reach the candidate.
+        Between the last certain record and this one, as many records start as fit into what no one
+        looked at, and at least so many that they reach it. Behind the candidate only lengths were
+        followed: it may have been none.
         """
-        span = self._anchor - self._certain_at
+        span = self._start - self._certain_at
         least = max(1, -(-span // self._largest))
-        most = self._possible
-        if most < _UNBOUNDED:
+        most = self._possible - (self._anchor - self._start) // self._smallest
+        if self._possible < _UNBOUNDED:
             most = min(most, span // self._smallest)
-        first = self._certain + self.number
-        return range(first + least, first + most + 1)
+        return range(self._certain + least, self._certain + most + 1)
