@@ -344,9 +344,9 @@ class Tracker(ABC):
         first = segment.origin + segment.new
         bad = self._start if self._end is None else first
         candidate = self._start if self.state is State.OFFLOAD else self._anchor
+        segment.plain = False
         self._go(Event.MISFIT)
         if self.state is not State.SEARCH:
-            segment.plain = False
             return segment.limit
         position = max(candidate + 1, min(bad, first))
         self._search_from(position)
