@@ -262,7 +262,7 @@ class RxFlow(Tracker):
 
     def _is_there(self, begin: int, size: int) -> bool:
         """Whether the stream goes on at a place far away: enough packets in a row say so."""
-        if begin != self._far_next or self.position != self._far_from:
+        if begin - self._far_next & SEQUENCE_MASK or self.position != self._far_from:
             self._far_packets = 0
         self._far_packets += 1
         self._far_next, self._far_from = begin + size, self.position
