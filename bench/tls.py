@@ -17,18 +17,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bench.frames import CARD_MAC, HEADER_BYTES, MSS, PEER_MAC, tcp_frame
 from bench.measure import COST, SHARE, SPEED, Effort, Row, Samples, Target, interleave, repeat
-from bench.stages import Card
+from bench.tls_card import KEY, REMOTE_PORT, TlsCard, connection
 from tlsnic.abi import registers
-from tlsnic.abi.enums import CipherSuite, Offload, TlsDirection, TxFlags
-from tlsnic.abi.structures import (
-    Command,
-    Response,
-    TlsFlow,
-    TlsFlowCreateCommand,
-    TxDescriptor,
-)
+from tlsnic.abi.enums import Offload, TlsDirection, TxFlags
+from tlsnic.abi.structures import TxDescriptor
 from tlsnic.abi.suites import HEADER_BYTES as RECORD_HEADER_BYTES
 from tlsnic.device.tls.encrypt import encrypt_in_order
+from tlsnic.device.tls.flow import TxFlow
 
 RECORDS: Final = 4
 RECORD_BYTES: Final = 16370
@@ -42,18 +37,11 @@ _SEND_BYTES: Final = HEADER_BYTES + _PAYLOAD_BYTES
 _ENTRIES: Final = 256
 _RING: Final = 0x1000
 _COMPLETIONS: Final = 0x10000
-_ADMIN_RING: Final = 0x14000
-_ADMIN_COMPLETIONS: Final = 0x16000
-_BLOCK: Final = 0x18000
 _BUFFERS: Final = 0x20000
 _BUFFER_STRIDE: Final = 0x10000
 _DOORBELLS: Final = 2
 _PORTS_AND_SEQUENCE: Final = Struct("!HHI")
 _TCP: Final = 34
-_LOCAL: Final = bytes((10, 0, 0, 1))
-_REMOTE: Final = bytes((10, 0, 0, 2))
-_REMOTE_PORT: Final = 443
-_KEY: Final = bytes(range(16))
 ENCRYPT_INTO: Final = "AESGCM.encrypt_into, 16 KiB records"
 
 
@@ -61,69 +49,21 @@ class Sender:
     """A core with flows, which send in turn."""
 
     def __init__(self, flows: int) -> None:
-        card = self.card = Card()
+        card = self.card = TlsCard(Offload.TX_TLS)
         card.enable("TX_QUEUE")
-        self._start_admin()
-        card.write(registers.OFFLOAD_ENABLE, int(Offload.TX_TLS))
         record = b"\x17\x03\x03" + (RECORD_BYTES - RECORD_HEADER_BYTES).to_bytes(2, "big")
         frame = bytearray(tcp_frame(CARD_MAC, PEER_MAC, _SEND_BYTES))
         frame[HEADER_BYTES:] = record.ljust(RECORD_BYTES, b"\x17") * RECORDS
         for number in range(SENDS):
             start = _BUFFERS + number * _BUFFER_STRIDE
             card.memory.bytes[start : start + _SEND_BYTES] = frame
-        self._handles = [self._create(number) for number in range(flows)]
+        self._handles = [
+            card.create(number, TlsDirection.TRANSMIT, number.to_bytes(4, "big") + KEY[4:])
+            for number in range(flows)
+        ]
         self._sent = [0] * flows
         self._next = 0
         self._tail = 0
-
-    def _start_admin(self) -> None:
-        for name, value, width in (
-            ("RING_BASE", _ADMIN_RING, 8),
-            ("COMPLETION_BASE", _ADMIN_COMPLETIONS, 8),
-            ("RING_SIZE", _ENTRIES, 4),
-            ("COMPLETION_SIZE", _ENTRIES, 4),
-            ("CONTROL", 1, 4),
-        ):
-            self.card.write(getattr(registers, f"ADMIN_QUEUE_{name}"), value, width)
-        self._commands = 0
-
-    def _create(self, number: int) -> int:
-        """A flow from a port and address of its own; its handle."""
-        memory, nic = self.card.memory.bytes, self.card.nic
-        address, port = self._connection(number)
-        block = TlsFlow(
-            direction=TlsDirection.TRANSMIT,
-            ip_version=4,
-            tls_version=0x0304,
-            suite=CipherSuite.TLS13_AES_128_GCM,
-            local_address=address.ljust(16, b"\0"),
-            remote_address=_REMOTE.ljust(16, b"\0"),
-            local_port=port,
-            remote_port=_REMOTE_PORT,
-            key=(number.to_bytes(4, "big") + _KEY[4:]).ljust(32, b"\0"),
-            iv=bytes(16),
-            mac_key=bytes(48),
-            key_length=16,
-            iv_length=12,
-        )
-        block.pack_into(memory, _BLOCK)
-        index = self._commands % _ENTRIES
-        command = TlsFlowCreateCommand(address=_BLOCK, length=TlsFlow.SIZE)
-        command.pack_into(memory, _ADMIN_RING + index * Command.SIZE)
-        self._commands += 1
-        tail = self._commands % _ENTRIES
-        nic.write(_DOORBELLS, registers.ADMIN_DOORBELL_TAIL, 4, tail)
-        while nic.poll(0):
-            pass
-        response = Response.unpack_from(memory, _ADMIN_COMPLETIONS + index * Response.SIZE)
-        assert not response.status, f"flow {number}: {response}"
-        nic.write(_DOORBELLS, registers.ADMIN_DOORBELL_COMPLETION, 4, tail)
-        return response.result0
-
-    @staticmethod
-    def _connection(number: int) -> tuple[bytes, int]:
-        high, low = divmod(number, 50_000)
-        return bytes((10, 0, 1 + high, 1)), 10_000 + low
 
     def _prepare(self) -> None:
         """What the driver does for the next SENDS sends: headers and descriptors."""
@@ -132,11 +72,11 @@ class Sender:
             flow = self._next
             self._next = (flow + 1) % len(self._handles)
             start = _BUFFERS + number * _BUFFER_STRIDE
-            address, port = self._connection(flow)
+            address, port = connection(flow)
             sequence = self._sent[flow] * _PAYLOAD_BYTES & 0xFFFF_FFFF
             self._sent[flow] += 1
             memory[start + 26 : start + 30] = address
-            _PORTS_AND_SEQUENCE.pack_into(memory, start + _TCP, port, _REMOTE_PORT, sequence)
+            _PORTS_AND_SEQUENCE.pack_into(memory, start + _TCP, port, REMOTE_PORT, sequence)
             descriptor = TxDescriptor(
                 start,
                 _SEND_BYTES,
@@ -168,6 +108,7 @@ class Sender:
     def encrypt(self, calls: int) -> float:
         """Microseconds of the TLS stage of one send: records found and encrypted."""
         (flow,) = self.card.nic.flows
+        assert isinstance(flow, TxFlow)
         start = _BUFFERS + HEADER_BYTES
         payload = self.card.memory.bytes[start : start + _PAYLOAD_BYTES]
         out = memoryview(bytearray(_PAYLOAD_BYTES))
@@ -181,7 +122,7 @@ class Baseline:
     """The cryptography of one send, and nothing else."""
 
     def __init__(self) -> None:
-        self._aead = AESGCM(_KEY)
+        self._aead = AESGCM(KEY)
         self._plain = memoryview(bytes(SENDS * RECORDS * PLAINTEXT_BYTES))
         self._out = bytearray(PLAINTEXT_BYTES + 16)
 

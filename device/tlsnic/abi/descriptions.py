@@ -585,11 +585,11 @@ STRUCTURES: dict[str, str] = {
     ),
     "tls_flow_rekey_command": (
         "TLS_FLOW_REKEY. Replaces key, IV and record number of a flow from the flow block's "
-        "tcp_sequence on, which starts a record. Direction, version, suite and lengths must "
-        "be those of the flow; addresses, ports and rate are not looked at. Transmit: "
-        "records before it keep the old key, also when they are sent again, until the next "
-        "rekey. Receive: packets from it on come as on the wire until the switch. The driver "
-        "must: Wipe the flow block after the response: it holds the key."
+        "tcp_sequence on, which starts a record. Direction, version, suite, lengths and "
+        "max_plaintext must be those of the flow; addresses, ports and rate are not looked "
+        "at. Transmit: records before it keep the old key, also when they are sent again, "
+        "until the next rekey. Receive: packets from it on come as on the wire until the "
+        "switch. The driver must: Wipe the flow block after the response: it holds the key."
     ),
     "tls_flow_rate_command": (
         "TLS_FLOW_RATE. Sets the rate limit of a transmit flow. Lifting it sends at once "

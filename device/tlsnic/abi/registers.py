@@ -503,7 +503,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("OFFLOADS", 0, 32, "RO", 0x503FF, "Offload"),),
+            (("OFFLOADS", 0, 32, "RO", 0x703FF, "Offload"),),
         ),
         (
             "CAP_FRAME",
@@ -536,7 +536,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("SUITES", 0, 64, "RO", 0x0, "CipherSuite"),),
+            (("SUITES", 0, 64, "RO", 0x3F, "CipherSuite"),),
         ),
         (
             "CAP_TLS_FLOWS",
@@ -556,7 +556,7 @@ BAR0 = RegisterMap(
             0x0,
             False,
             "Identification and capabilities",
-            (("FEATURES", 0, 32, "RO", 0x11, "TlsFeature"),),
+            (("FEATURES", 0, 32, "RO", 0x1F, "TlsFeature"),),
         ),
         (
             "CONTROL",

@@ -394,9 +394,10 @@ class TlsFlowRekeyCommand(_TlsFlowRekeyCommand, Structure):
     """TLS_FLOW_REKEY. Command, 32 bytes.
 
     Replaces key, IV and record number of a flow from the flow block's tcp_sequence on, which starts
-    a record. Direction, version, suite and lengths must be those of the flow; addresses, ports and
-    rate are not looked at. Transmit: records before it keep the old key, also when they are sent
-    again, until the next rekey. Receive: packets from it on come as on the wire until the switch.
+    a record. Direction, version, suite, lengths and max_plaintext must be those of the flow;
+    addresses, ports and rate are not looked at. Transmit: records before it keep the old key, also
+    when they are sent again, until the next rekey. Receive: packets from it on come as on the wire
+    until the switch.
     """
 
     __slots__ = ()

@@ -8,6 +8,7 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.device import vfu
 from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
+from tlsnic.device.core.receive import Arrival
 from tlsnic.device.pci import REVISION, PciHost
 from tlsnic.device.wire import VnetHeader, Wire, WireEventKind
 
@@ -52,7 +53,7 @@ class Port:
             raise
         self._host_fd = self.context.fileno()
         self._wire_fd = wire.fileno()
-        self._now_ns = 0
+        self._arrived: list[Arrival] = []
         self._link_up = False
         self._joins = False
         wire.set_receive_super_frames(False)
@@ -77,7 +78,6 @@ class Port:
             self.nic.reset(ResetKind.DISCONNECT)
 
     def _turn(self, now_ns: int, readable: Collection[int]) -> None:
-        self._now_ns = now_ns
         self.nic.advance(now_ns)
         if self._host_fd in readable:
             self._serve_host()
@@ -85,6 +85,8 @@ class Port:
         due = wire.next_deadline_ns()
         if self._wire_fd in readable or (due is not None and due <= now_ns):
             wire.receive(self._take, FRAMES_PER_TURN, now_ns)
+            arrived, self._arrived = self._arrived, []
+            self.nic.receive(arrived, now_ns)
         if wire.events or wire.link_up != self._link_up:
             self._follow_wire()
         if self.nic.transmitter.blocked and not wire.wants_write:
@@ -110,7 +112,8 @@ class Port:
             self.wire.close()
 
     def _take(self, frame: memoryview, vnet: VnetHeader | None) -> None:
-        self.nic.receive(frame, vnet, self._now_ns)
+        # A copy: the wire's buffer is used again for the next frame.
+        self._arrived.append((bytes(frame), vnet))
 
     def _serve_host(self) -> None:
         try:

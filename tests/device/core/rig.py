@@ -203,7 +203,7 @@ class Rig:
         raise AssertionError("the card never comes to rest")
 
     def receive(self, frame: bytes, vnet=None) -> None:
-        self.nic.receive(memoryview(frame), vnet, self.now_ns)
+        self.nic.receive([(bytes(frame), vnet)], self.now_ns)
 
     # Memory and queues
 

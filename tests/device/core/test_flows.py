@@ -23,6 +23,8 @@ from tlsnic.abi.structures import (
     TlsFlowDestroyCommand,
     TlsFlowQueryCommand,
     TlsFlowState,
+    TlsResyncAnswerCommand,
+    TlsResyncHintCommand,
 )
 from tlsnic.device.core import ResetKind
 from tlsnic.device.tls.table import FlowTable
@@ -48,7 +50,6 @@ def check_refused(rig, response, status, detail=0, diagnostic=None):
 @pytest.mark.parametrize(
     ("case", "fields", "status", "member"),
     [
-        (GCM, {"direction": 1}, UNSUPPORTED, "direction"),
         (GCM, {"direction": 2}, BAD, "direction"),
         (GCM, {"ip_version": 0}, BAD, "ip_version"),
         (GCM, {"ip_version": 5}, BAD, "ip_version"),
@@ -157,9 +158,11 @@ def test_flows_need_the_switch(tls):
     assert tls.try_create(tls.flow_block(other, local_port=1)).status == 0
 
 
-def test_receive_commands_are_unsupported(tls):
-    for opcode in (CommandOpcode.TLS_RESYNC_ANSWER, CommandOpcode.TLS_RESYNC_HINT):
-        assert tls.command(NopCommand()._replace(opcode=opcode)).status == UNSUPPORTED
+def test_commands_of_receive_flows_are_not_for_transmit_flows(tls):
+    handle = tls.create(Stream(GCM))
+    for command in (TlsResyncAnswerCommand(handle=handle), TlsResyncHintCommand(handle=handle)):
+        check_refused(tls, tls.command(command), CommandStatus.BAD_HANDLE, 0, Diagnostic.TLS_HANDLE)
+        tls.nic.diagnostics.clear()
 
 
 # The table
@@ -395,7 +398,8 @@ def test_rekey_takes_effect_at_its_number():
 @pytest.mark.parametrize(
     ("fields", "status", "member"),
     [
-        ({"direction": 1}, UNSUPPORTED, "direction"),
+        ({"direction": 1, "suite": GCM.layout.suite, "tls_version": 0x304, "key_length": 16,
+          "iv_length": 12, "mac_key_length": 0}, BAD, "direction"),
         ({"suite": CipherSuite.TLS12_AES_256_GCM, "tls_version": 0x303, "key_length": 32,
           "iv_length": 4, "mac_key_length": 0}, BAD, "suite"),
         ({"max_plaintext": 5000}, BAD, "max_plaintext"),

@@ -253,8 +253,8 @@ def test_reserved_bits_of_every_command_are_refused(rig, admin, opcode):
 
 
 @pytest.mark.parametrize("opcode", [o for o in COMMANDS if o >= CommandOpcode.TLS_RESYNC_ANSWER])
-def test_receive_tls_commands_are_laid_out_and_not_offered(rig, admin, opcode):
-    assert command(rig, admin, COMMANDS[opcode]().pack()).status == CommandStatus.UNSUPPORTED
+def test_resync_commands_need_a_flow(rig, admin, opcode):
+    assert command(rig, admin, COMMANDS[opcode]().pack()).status == CommandStatus.BAD_HANDLE
 
 
 def test_statistics_are_one_moment_of_all_counters(rig, admin):

@@ -106,7 +106,7 @@ def test_values_out_of_range_are_refused(rig):
     rig.write(r.MAX_FRAME, 63)
     rig.write(r.MAX_FRAME, 9023)
     rig.write(r.RX_COALESCE, 0)
-    rig.write(r.OFFLOAD_ENABLE, 1 << 17)
+    rig.write(r.OFFLOAD_ENABLE, 1 << 18)
     assert rig.read(r.MAX_FRAME) == 1514
     assert rig.diagnostics == [Diagnostic.VALUE_RANGE] * 4
 

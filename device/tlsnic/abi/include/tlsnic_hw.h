@@ -1294,10 +1294,10 @@ TLSNIC_ASSERT(offsetof(struct tlsnic_tls_flow_query_command, handle) == 20);
 
 /*
  * TLS_FLOW_REKEY. Replaces key, IV and record number of a flow from the flow block's
- * tcp_sequence on, which starts a record. Direction, version, suite and lengths must be those of
- * the flow; addresses, ports and rate are not looked at. Transmit: records before it keep the
- * old key, also when they are sent again, until the next rekey. Receive: packets from it on come
- * as on the wire until the switch.
+ * tcp_sequence on, which starts a record. Direction, version, suite, lengths and max_plaintext
+ * must be those of the flow; addresses, ports and rate are not looked at. Transmit: records
+ * before it keep the old key, also when they are sent again, until the next rekey. Receive:
+ * packets from it on come as on the wire until the switch.
  */
 #define TLSNIC_TLS_FLOW_REKEY_COMMAND_OPCODE 0x102
 struct tlsnic_tls_flow_rekey_command {

@@ -57,6 +57,18 @@ class Counters:
     tx_tls_ctx: int
     tx_tls_del: int
     tx_tls_paced: int
+    rx_tls_decrypted_packets: int
+    rx_tls_decrypted_bytes: int
+    rx_tls_resync_req_pkt: int
+    rx_tls_resync_req_start: int
+    rx_tls_resync_req_end: int
+    rx_tls_resync_req_skip: int
+    rx_tls_resync_res_ok: int
+    rx_tls_resync_res_skip: int
+    rx_tls_resync_tag: int
+    rx_tls_err: int
+    rx_tls_ctx: int
+    rx_tls_del: int
 
     def __init__(self) -> None:
         self.clear()

@@ -7,7 +7,7 @@ wire are worked through at once. Time comes in with `poll` and `receive` and nev
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,13 +22,13 @@ from tlsnic.device.core.flows import FlowCommands
 from tlsnic.device.core.host import Host, Port
 from tlsnic.device.core.interrupts import Interrupts
 from tlsnic.device.core.parts import Parts
-from tlsnic.device.core.receive import ReceiveQueue, Receiver
+from tlsnic.device.core.receive import Arrival, Receiver
+from tlsnic.device.core.receive_queue import ReceiveQueue
 from tlsnic.device.core.regfile import RegisterFile
 from tlsnic.device.core.rings import Queue, bind_registers
 from tlsnic.device.core.steering import Steering
 from tlsnic.device.core.transmit import Transmitter
 from tlsnic.device.core.transmit_queue import TransmitQueue
-from tlsnic.device.packet.vnet import VnetHeader
 from tlsnic.device.tls.table import FlowTable
 
 BAR_REGISTERS: Final = 0
@@ -101,12 +101,12 @@ class Nic:
             TransmitQueue(number, parts, self.transmitter)
             for number in range(registers.TX_QUEUE_COUNT)
         ]
-        flow_commands = FlowCommands(parts, self.transmitter, self.tx_queues)
-        self.admin.add_handlers(flow_commands.handlers)
         self.rx_queues = [ReceiveQueue(number, parts) for number in range(registers.RX_QUEUE_COUNT)]
         self.filters = Filters(self.registers)
         self.steering = Steering(self.registers, self.diagnostics)
-        self.receiver = Receiver(parts, self.filters, self.steering, self.rx_queues)
+        self.receiver = Receiver(parts, self.filters, self.steering, self.rx_queues, self.events)
+        flow_commands = FlowCommands(parts, self.transmitter, self.tx_queues, self.receiver.flush)
+        self.admin.add_handlers(flow_commands.handlers)
         self.queues: list[Queue] = [self.admin, self.events, *self.tx_queues, *self.rx_queues]
         for queue in self.queues:
             queue.listener = self.events.publish_fault
@@ -142,11 +142,10 @@ class Nic:
         else:
             self._doorbell_file.write(offset, width, value)
 
-    def receive(self, frame: memoryview, vnet: VnetHeader | None, now_ns: int) -> None:
-        """A frame from the wire; the view is only used during the call."""
-        if now_ns != self.receiver.now_ns:  # a batch of frames has one time
-            self._advance(now_ns)
-        self.receiver.receive(frame, vnet)
+    def receive(self, frames: Sequence[Arrival], now_ns: int) -> None:
+        """Frames from the wire, in the order they came."""
+        self._advance(now_ns)
+        self.receiver.receive(frames)
 
     def advance(self, now_ns: int) -> None:
         """Time has gone on: for inputs that bring none, which are all but frames and `poll`."""
@@ -313,6 +312,7 @@ class Nic:
         regs.on_write("MAX_FRAME", self._write_max_frame)
         regs.on_write("OFFLOAD_ENABLE", self._write_offloads)
         regs.on_write("RX_COALESCE", self._write_coalescing)
+        regs.on_write("TLS_RESYNC", self._write_resync)
         regs.on_read("DIAG_COUNT", lambda _index: self.diagnostics.total)
         regs.on_read("DIAG_OPERAND", lambda _index: self.diagnostics.last.operand)
         regs.on_read("DIAG_LAST", self._read_last_diagnostic)
@@ -330,6 +330,7 @@ class Nic:
         self._apply_max_frame(self.registers.get("MAX_FRAME"))
         self._apply_offloads(self.registers.get("OFFLOAD_ENABLE"))
         self._apply_coalescing(self.registers.get("RX_COALESCE"))
+        self._apply_resync(self.registers.get("TLS_RESYNC"))
         self._apply_link()
 
     def _apply_link(self) -> None:
@@ -404,3 +405,10 @@ class Nic:
             max_segments=fields["MAX_SEGMENTS"],
             timeout_us=fields["TIMEOUT_US"],
         )
+
+    def _write_resync(self, _index: int, _old: int, new: int, _written: int) -> int:
+        self._apply_resync(new)
+        return new
+
+    def _apply_resync(self, timeout_us: int) -> None:
+        self.receiver.tls.timeout_ns = timeout_us * 1000

@@ -1,22 +1,22 @@
-"""Receive: frame → checks and filters → checksums → queue choice → coalescing → buffers → completion.
+"""Receive: frame → checks and filters → checksums → TLS → queue choice → coalescing → buffers.
 
-`Receiver`, of which there is one, takes frames from the wire; `ReceiveQueue` writes them to the buffers
-of its ring.
+Frames from the wire come in batches, because their checksums are cheaper together.
 """
 
 from collections.abc import Sequence
 from itertools import product
-from struct import Struct
 from typing import Final
 
-from tlsnic.abi.enums import Diagnostic, Offload, QueueKind, QueueState, RxFlags
-from tlsnic.abi.structures import RxCompletion, RxDescriptor
+from tlsnic.abi.enums import Diagnostic, Offload, RxFlags
+from tlsnic.device.core.events import EventQueue
 from tlsnic.device.core.filters import BROADCAST, Filters
-from tlsnic.device.core.host import Buffer, DmaFault
+from tlsnic.device.core.host import Buffer
 from tlsnic.device.core.parts import Parts
-from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, queue_fault
+from tlsnic.device.core.receive_queue import ReceiveQueue
+from tlsnic.device.core.receive_tls import NO_FLOW, Mark, TlsReceive, bits_of, handle_of
 from tlsnic.device.core.steering import Steering
 from tlsnic.device.packet.checksum import RxChecksum, verify_rx
+from tlsnic.device.packet.checksum_batch import verify_rx_many
 from tlsnic.device.packet.coalesce import Coalescer, Packet
 from tlsnic.device.packet.headers import (
     ETHERTYPE_VLAN,
@@ -37,11 +37,9 @@ ETHERNET_BYTES: Final = 14
 VLAN_BYTES: Final = 4
 MAX_IP_BYTES: Final = 65535
 
-_unpack: Final = Struct("<QII").unpack_from
 _FLAGS_SHIFT: Final = 48
 _VLAN_STRIPPED: Final = int(RxFlags.VLAN_STRIPPED)
 _COALESCED: Final = int(RxFlags.COALESCED)
-_NO_OFFLOAD: Final = 0
 _IPV4: Final = int(RxFlags.IPV4)
 _IPV6: Final = int(RxFlags.IPV6)
 _TCP: Final = int(RxFlags.TCP)
@@ -52,112 +50,8 @@ _TPID: Final = ETHERTYPE_VLAN.to_bytes(2, "big")
 # What the checksum engine says of a frame it did not look at, or whose sender vouches for it.
 _UNCHECKED: Final = RxChecksum(False, False, False, False)
 
-
-class ReceiveQueue(Queue):
-    """One receive ring with its completion ring."""
-
-    def __init__(self, number: int, parts: Parts) -> None:
-        super().__init__(
-            QueueKind.RECEIVE,
-            number,
-            "RX_QUEUE",
-            parts,
-            entry_bytes=RxDescriptor.SIZE,
-            completion_bytes=RxCompletion.SIZE,
-        )
-        self._told_disabled = False
-
-    def enable(self) -> None:
-        self._told_disabled = False
-        super().enable()
-
-    def deliver(
-        self, pieces: Sequence[Buffer], length: int, frames: int, words: tuple[int, int, int, int]
-    ) -> bool:
-        """Write a packet of `length` bytes to the next buffers, with its completion.
-
-        Args:
-            pieces: the packet.
-            length: its bytes.
-            frames: frames from the wire in it; counted as dropped when it finds no room.
-            words: the completion without length, index, buffers and valid mark.
-        """
-        counters = self._counters
-        ring = self.ring
-        if self.state is not QueueState.RUNNING:
-            counters.rx_drop_disabled += frames
-            if self.state is QueueState.DISABLED and not self._told_disabled:
-                self._told_disabled = True
-                self.report(Diagnostic.RX_QUEUE_DISABLED, length)
-            return False
-        if self.completions.full:
-            self.room()
-            counters.rx_drop_no_buffer += frames
-            return False
-        try:
-            targets = self._buffers(length)
-        except QueueFault as fault:
-            counters.rx_drop_dma += frames
-            self.fault(fault)
-            return False
-        if targets is None:
-            counters.rx_drop_no_buffer += frames
-            self.report(Diagnostic.RX_NO_BUFFER, length)
-            return False
-        views, buffers = targets
-        if len(views) == 1 and len(pieces) == 1:
-            views[0][:] = pieces[0]
-        else:
-            _scatter(pieces, views)
-        first = ring.head
-        ring.head = (first + buffers) & ring.mask
-        if self.complete(words[0] | length, words[1] | first | buffers << 16, words[2], words[3]):
-            return True
-        counters.rx_drop_dma += frames
-        return False
-
-    def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:
-        """Views of the next buffers that hold `length` bytes, and their number; None: too few."""
-        ring = self.ring
-        index = ring.head
-        views: list[memoryview] = []
-        buffers = 0
-        while length:
-            if index == ring.tail:
-                return None
-            view, offset = ring.locate(index)
-            address, size, reserved = _unpack(view, offset)
-            if reserved or size < MIN_RX_BUFFER_BYTES:
-                raise QueueFault(Diagnostic.RX_BUFFER, index)
-            size = min(size, length)
-            try:
-                target = self._host.view(address, size, True)
-                if target is None:
-                    views += self._host.views(address, size, True)
-                elif size == length and not buffers:
-                    return [target], 1
-                else:
-                    views.append(target)
-            except DmaFault as fault:
-                raise queue_fault(fault) from None
-            length -= size
-            buffers += 1
-            index = (index + 1) & ring.mask
-        return views, buffers
-
-
-def _scatter(pieces: Sequence[Buffer], views: list[memoryview]) -> None:
-    """Copy `pieces`, one behind the other, into `views`, which are as long together."""
-    targets = iter(views)
-    target = next(targets)
-    for piece in pieces:
-        source = memoryview(piece)
-        while source:
-            if not len(target):
-                target = next(targets)
-            count = min(len(source), len(target))
-            target[:count] = source[:count]
-            source, target = source[count:], target[count:]
+Arrival = tuple[bytes, VnetHeader | None]
+"""A frame from the wire, and what the sending host left to be done to it."""
 
 
 class Receiver:
@@ -169,6 +63,7 @@ class Receiver:
         filters: Filters,
         steering: Steering,
         queues: Sequence[ReceiveQueue],
+        events: EventQueue,
     ) -> None:
         self._host = parts.host
         self._counters = parts.counters
@@ -176,12 +71,13 @@ class Receiver:
         self._filters = filters
         self._steering = steering
         self._queues = queues
+        self.tls = TlsReceive(parts, events)
         self.now_ns = 0
         self.enabled = False
         self.max_frame = 0
         self._check_sums = False
         self._strip_vlan = False
-        self._coalescer: Coalescer[None] | None = None
+        self._coalescer: Coalescer[int] | None = None
         self._coalescing = (MAX_IP_BYTES, 1, 0)
 
     @property
@@ -221,37 +117,64 @@ class Receiver:
         due = None if self._coalescer is None else self._coalescer.next_deadline_us()
         return None if due is None else due * 1000
 
-    def receive(self, frame: memoryview, vnet: VnetHeader | None) -> None:
-        """Take one frame from the wire, or a super-frame with the header that describes it."""
-        if vnet is not None and vnet.gso_type:
-            self._receive_super_frame(frame, vnet)
-            return
-        self._counters.rx_wire_frames += 1
-        headers = self._admit(frame, 1)
-        if headers is None:
-            return
+    def receive(self, frames: Sequence[Arrival]) -> None:
+        """Take frames from the wire, and super-frames with the header that describes them."""
         counters = self._counters
-        length = len(frame)
-        if length > self.max_frame and length > self._limit(headers):
-            counters.rx_drop_oversize += 1
-            return
-        if vnet is not None and vnet.flags & VNET_NEEDS_CSUM:
-            completed = self._complete_checksum(frame, vnet)
-            if completed is None:
-                return
-            frame = completed
-        sums = verify_rx(frame, headers) if self._check_sums else _UNCHECKED
-        if self._coalescer is None:
-            self._deliver((frame,), length, frame, headers, sums, 1, 0, length)
-            return
-        # What is held outlives the wire's buffer.
-        kept = bytes(frame)
-        for packet in self._coalescer.add(
-            kept, headers, sums, _NO_OFFLOAD, now_us=self.now_ns // 1000, context=None
-        ):
-            self._deliver_packet(packet)
+        admitted: list[bytes] = []
+        parsed: list[Headers] = []
+        for frame, vnet in frames:
+            if vnet is not None and vnet.gso_type:
+                self._pass(admitted, parsed)
+                admitted, parsed = [], []
+                self._receive_super_frame(frame, vnet)
+                continue
+            counters.rx_wire_frames += 1
+            headers = self._admit(frame, 1)
+            if headers is None:
+                continue
+            length = len(frame)
+            if length > self.max_frame and length > self._limit(headers):
+                counters.rx_drop_oversize += 1
+                continue
+            if vnet is not None and vnet.flags & VNET_NEEDS_CSUM:
+                completed = self._complete_checksum(frame, vnet)
+                if completed is None:
+                    continue
+                frame = completed
+            admitted.append(frame)
+            parsed.append(headers)
+        self._pass(admitted, parsed)
 
-    def _admit(self, frame: memoryview, frames: int) -> Headers | None:
+    def _pass(self, frames: list[bytes], parsed: list[Headers]) -> None:
+        """Single frames, one behind the other."""
+        if len(frames) > 1 and self._check_sums:
+            checked = verify_rx_many(frames, parsed)
+        elif self._check_sums:
+            checked = [verify_rx(*arrival) for arrival in zip(frames, parsed, strict=True)]
+        else:
+            checked = [_UNCHECKED] * len(frames)
+        tls = None if self.tls.idle else self.tls
+        for frame, headers, sums in zip(frames, parsed, checked, strict=True):
+            mark, records, payload = NO_FLOW, 0, None
+            if tls is not None:
+                flow = tls.flow_of(frame, headers)
+                if flow is not None:
+                    mark, records, payload = tls.follow(flow, frame, headers, sums, self.now_ns)
+            if self._coalescer is None:
+                pieces: Sequence[Buffer] = (frame,)
+                if payload is not None:
+                    pieces = (frame[: headers.payload], payload, frame[headers.end :])
+                length = len(frame)
+                self._deliver(pieces, length, frame, headers, sums, 1, 0, length, mark, records)
+                continue
+            if payload is not None:
+                frame = b"".join((frame[: headers.payload], payload, frame[headers.end :]))
+            for packet in self._coalescer.add(
+                frame, headers, sums, mark, now_us=self.now_ns // 1000, context=records
+            ):
+                self._deliver_packet(packet)
+
+    def _admit(self, frame: bytes, frames: int) -> Headers | None:
         """The headers of a frame that is for this port; what is not is counted as dropped."""
         counters = self._counters
         if not self.enabled or not self._host.bus_master:
@@ -262,7 +185,7 @@ class Receiver:
         if len(frame) < ETHERNET_BYTES:
             counters.rx_drop_runt += frames
             return None
-        if not self._filters.admits(frame[:6].tobytes()):
+        if not self._filters.admits(frame[:6]):
             counters.rx_drop_filter += frames
             return None
         headers = parse(frame)
@@ -275,7 +198,7 @@ class Receiver:
         """Bytes of the longest frame that is taken: a VLAN tag may come on top."""
         return self.max_frame if headers.vlan_tci is None else self.max_frame + VLAN_BYTES
 
-    def _receive_super_frame(self, frame: memoryview, vnet: VnetHeader) -> None:
+    def _receive_super_frame(self, frame: bytes, vnet: VnetHeader) -> None:
         """A frame that the sending host left to be cut: the same as its segments, joined."""
         counters = self._counters
         headers = parse(frame)
@@ -296,27 +219,33 @@ class Receiver:
             if self._admit(frame, count) is None:
                 return
             sums = RxChecksum(headers.ip_version == 4, headers.ip_version == 4, True, True)
+            mark, records, data = NO_FLOW, 0, None
+            flow = None if self.tls.idle else self.tls.flow_of(frame, headers)
+            if flow is not None:
+                mark, records, data = self.tls.follow(flow, frame, headers, sums, self.now_ns)
             for packet in self._coalescer.add(
-                bytes(frame), headers, sums, _NO_OFFLOAD,
-                now_us=self.now_ns // 1000, context=None, alone=True,
+                frame, headers, sums, mark,
+                now_us=self.now_ns // 1000, context=records, alone=True,
             ):  # fmt: skip
-                if packet.headers is headers:
-                    self._deliver(
-                        packet.parts, len(frame), frame, headers, sums, count, size, on_wire
-                    )
-                else:
+                if packet.headers is not headers:
                     self._deliver_packet(packet)
+                    continue
+                pieces: Sequence[Buffer] = packet.parts
+                if data is not None:
+                    pieces = (frame[: headers.payload], data, frame[headers.end :])
+                self._deliver(
+                    pieces, len(frame), frame, headers, sums, count, size, on_wire, mark, records
+                )
             return
         try:
-            pieces = cut(frame, vnet.gso_type, size)
+            segments = cut(frame, vnet.gso_type, size)
         except VnetError:
             counters.rx_wire_frames += 1
             counters.rx_drop_oversize += 1
             return
-        for parts in pieces:
-            self.receive(memoryview(b"".join(parts)), None)
+        self.receive([(b"".join(parts), None) for parts in segments])
 
-    def _complete_checksum(self, frame: memoryview, vnet: VnetHeader) -> memoryview | None:
+    def _complete_checksum(self, frame: bytes, vnet: VnetHeader) -> bytes | None:
         """The frame with the checksum that its sender left undone; None when that cannot be."""
         whole = bytearray(frame)
         try:
@@ -324,7 +253,7 @@ class Receiver:
         except VnetError:
             self._counters.rx_drop_oversize += 1
             return None
-        return memoryview(whole)
+        return bytes(whole)
 
     def flush(self) -> None:
         """Deliver what is being joined."""
@@ -332,7 +261,7 @@ class Receiver:
             for packet in self._coalescer.flush():
                 self._deliver_packet(packet)
 
-    def _deliver_packet(self, packet: Packet[None]) -> None:
+    def _deliver_packet(self, packet: Packet[int]) -> None:
         if not self._host.bus_master:
             self._counters.rx_drop_disabled += packet.segments
             self._diagnostics.report(Diagnostic.BUS_MASTER_OFF)
@@ -342,6 +271,7 @@ class Receiver:
         self._deliver(
             packet.parts, length, packet.parts[0], packet.headers, packet.checksum,
             packet.segments, packet.segment_bytes, on_wire,
+            packet.offload_state, sum(packet.contexts),
         )  # fmt: skip
 
     def _deliver(
@@ -354,6 +284,8 @@ class Receiver:
         segments: int,
         segment_bytes: int,
         on_wire: int,
+        mark: Mark,
+        records: int,
     ) -> None:
         """Write a packet to the queue that it belongs to, and count it."""
         queue, rss_hash, hash_type = self._steering.choose(head, headers)
@@ -381,8 +313,8 @@ class Receiver:
         words = (
             rss_hash << 32,
             tci << 32 | segments << 48,
-            segment_bytes << 32 | hash_type << 48,
-            flags << _FLAGS_SHIFT,
+            handle_of(mark) | segment_bytes << 32 | hash_type << 48,
+            flags << _FLAGS_SHIFT | (bits_of(mark, records) if mark else 0),
         )
         if not self._queues[queue].deliver(pieces, length, segments, words):
             return

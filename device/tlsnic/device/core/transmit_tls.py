@@ -40,9 +40,9 @@ class TlsTransmit:
     def flow_of(self, handle: int, queue: Drain) -> TxFlow:
         """The flow of the next packet of `queue`. Drop: stale or forged handle."""
         flow = self._flows.get(handle)
-        if flow is None or (flow.fence is not None and flow.fence.is_behind(queue)):
+        if not isinstance(flow, TxFlow) or (flow.fence is not None and flow.fence.is_behind(queue)):
             self._counters.tx_tls_drop_bad_handle += 1
-            destroyed = flow is not None or self._flows.was_destroyed(handle)
+            destroyed = isinstance(flow, TxFlow) or self._flows.was_destroyed(handle)
             code = Diagnostic.TLS_DESTROYED if destroyed else Diagnostic.TLS_HANDLE
             raise Drop(TxStatus.TLS_DROPPED, code, handle)
         return flow

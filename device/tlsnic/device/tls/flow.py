@@ -7,6 +7,7 @@ most two: that of the records to come and the one before, whose records may have
 
 from typing import Final, NamedTuple
 
+from tlsnic.abi.enums import TlsDirection
 from tlsnic.device.tls.fence import Fence
 from tlsnic.device.tls.pace import Pace
 from tlsnic.device.tls.record import RecordCipher, RecordFormat, RecordStream
@@ -48,6 +49,7 @@ class RekeyFault(Exception):
 class TxFlow:
     """One send tag. `address` is the packet's: source, destination, ports (`headers.flow_key`)."""
 
+    direction: Final = TlsDirection.TRANSMIT
     __slots__ = (
         "address", "cursor", "epochs", "fence", "format", "handle", "ip_version", "out_of_order",
         "pace", "packets", "payload_bytes", "presynced", "refused", "start_sequence", "vlan_id",
@@ -90,9 +92,9 @@ class TxFlow:
         return self.start_sequence + self.cursor.position & _SEQUENCE_MASK
 
     @property
-    def key(self) -> tuple[int, bytes, int | None]:
-        """What no two flows may share."""
-        return self.ip_version, self.address, self.vlan_id
+    def key_bytes(self) -> int:
+        """Length of its keys."""
+        return self.epochs[-1].cipher.key_bytes
 
     def position_of(self, sequence: int) -> int:
         """Position of a TCP sequence number: the one next to the cursor. May be negative."""

@@ -6,10 +6,9 @@ marked as: what one packet could not show, the next one can.
 
 from typing import Final, NamedTuple, Protocol
 
-from tlsnic.abi.enums import TlsRxState, TlsTrackerState
+from tlsnic.abi.enums import TlsDirection, TlsRxState, TlsTrackerState
 from tlsnic.abi.suites import RecordKind
 from tlsnic.device.packet.headers import Buffer
-from tlsnic.device.tls.fence import Fence
 from tlsnic.device.tls.opening import OpeningStream, RecordOpener
 from tlsnic.device.tls.record import BadRecord, Record, RecordFormat
 from tlsnic.device.tls.settle import MOST_TRIED
@@ -84,10 +83,11 @@ _NEVER: Final = -1
 class RxFlow(Tracker):
     """One receive tag. `address` is the packet's: source, destination, ports (`headers.flow_key`)."""
 
+    direction: Final = TlsDirection.RECEIVE
     __slots__ = (
         "_counters", "_far_from", "_far_next", "_far_packets", "_fast_end", "_inner", "_kept",
         "_may_ask", "_may_try", "_opener", "_prefix", "_question", "_question_ns", "_rekey",
-        "_stream", "address", "auth_failures", "fence", "handle", "host_resyncs", "ip_version",
+        "_stream", "address", "auth_failures", "handle", "host_resyncs", "ip_version",
         "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs",
         "vlan_id",
     )  # fmt: skip
@@ -132,8 +132,6 @@ class RxFlow(Tracker):
         self.address = address
         self.vlan_id = vlan_id
         self.handle = 0
-        self.fence: Fence | None = None
-        """Set once the flow is being destroyed."""
         self.packets = 0
         self.payload_bytes = 0
         self.out_of_order = 0
@@ -148,9 +146,9 @@ class RxFlow(Tracker):
         return f"<RxFlow {self.handle:#x} {suite} {self.state.name} at {self.sequence:#x}>"
 
     @property
-    def key(self) -> tuple[int, bytes, int | None]:
-        """What no two flows may share."""
-        return self.ip_version, self.address, self.vlan_id
+    def key_bytes(self) -> int:
+        """Length of its keys."""
+        return self._opener.key_bytes
 
     @property
     def tracker_state(self) -> TlsTrackerState:

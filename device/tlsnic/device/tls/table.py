@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from tlsnic.device.tls.flow import TxFlow
+from tlsnic.device.tls.rx_flow import RxFlow
+
+Flow = TxFlow | RxFlow
 
 SLOT_BITS: Final = 18
 MAX_CONTEXTS: Final = 1 << SLOT_BITS
@@ -25,15 +28,21 @@ class Duplicate(Exception):
     """A flow with this key exists."""
 
 
+def wire_key(address: bytes, vlan_id: int | None) -> bytes:
+    """What receive flows are looked up by: `headers.flow_key`, and the VLAN of a tagged frame."""
+    return address if vlan_id is None else address + vlan_id.to_bytes(2, "big")
+
+
 class FlowTable:
-    """At most `contexts` flows."""
+    """At most `contexts` flows. `receivers`: those that receive, by wire_key()."""
 
     def __init__(self, contexts: int = MAX_CONTEXTS) -> None:
         if not 0 < contexts <= MAX_CONTEXTS:
             raise ValueError(f"{contexts} flow contexts; handles have room for {MAX_CONTEXTS}")
         self.contexts = contexts
-        self._flows: dict[int, TxFlow] = {}
-        self._keys: dict[tuple[int, bytes, int | None], int] = {}
+        self._flows: dict[int, Flow] = {}
+        self._transmitters: dict[bytes, TxFlow] = {}
+        self.receivers: dict[bytes, RxFlow] = {}
         self._generations = array("H")
         self._free: deque[int] = deque()
         self.get = self._flows.get
@@ -42,16 +51,17 @@ class FlowTable:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def __iter__(self) -> Iterator[TxFlow]:
+    def __iter__(self) -> Iterator[Flow]:
         return iter(self._flows.values())
 
-    def add(self, flow: TxFlow) -> int:
+    def add(self, flow: Flow) -> int:
         """Give `flow` a handle, which is returned.
 
         Raises:
             Duplicate, TableFull: nothing was changed.
         """
-        if flow.key in self._keys:
+        key = wire_key(flow.address, flow.vlan_id)
+        if key in (self._transmitters if isinstance(flow, TxFlow) else self.receivers):
             raise Duplicate
         if len(self._flows) >= self.contexts:
             raise TableFull
@@ -64,15 +74,21 @@ class FlowTable:
         self._generations[slot] = generation
         flow.handle = generation << SLOT_BITS | slot
         self._flows[flow.handle] = flow
-        self._keys[flow.key] = flow.handle
+        if isinstance(flow, TxFlow):
+            self._transmitters[key] = flow
+        else:
+            self.receivers[key] = flow
         return flow.handle
 
-    def release_key(self, flow: TxFlow) -> None:
+    def release_key(self, flow: Flow) -> None:
         """Let another flow have the key of this one, which is about to be removed."""
-        if self._keys.get(flow.key) == flow.handle:
-            del self._keys[flow.key]
+        key = wire_key(flow.address, flow.vlan_id)
+        if self._transmitters.get(key) is flow:
+            del self._transmitters[key]
+        elif self.receivers.get(key) is flow:
+            del self.receivers[key]
 
-    def remove(self, flow: TxFlow) -> None:
+    def remove(self, flow: Flow) -> None:
         """Wipe `flow`; its handle is stale from now on."""
         self.release_key(flow)
         del self._flows[flow.handle]

@@ -1,0 +1,120 @@
+"""A receive ring: packets into its buffers, completions behind them."""
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState
+from tlsnic.abi.structures import RxCompletion, RxDescriptor
+from tlsnic.device.core.host import Buffer, DmaFault
+from tlsnic.device.core.parts import Parts
+from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, queue_fault
+
+_unpack: Final = Struct("<QII").unpack_from
+
+
+class ReceiveQueue(Queue):
+    """One receive ring with its completion ring."""
+
+    def __init__(self, number: int, parts: Parts) -> None:
+        super().__init__(
+            QueueKind.RECEIVE,
+            number,
+            "RX_QUEUE",
+            parts,
+            entry_bytes=RxDescriptor.SIZE,
+            completion_bytes=RxCompletion.SIZE,
+        )
+        self._told_disabled = False
+
+    def enable(self) -> None:
+        self._told_disabled = False
+        super().enable()
+
+    def deliver(
+        self, pieces: Sequence[Buffer], length: int, frames: int, words: tuple[int, int, int, int]
+    ) -> bool:
+        """Write a packet of `length` bytes to the next buffers, with its completion.
+
+        Args:
+            pieces: the packet.
+            length: its bytes.
+            frames: frames from the wire in it; counted as dropped when it finds no room.
+            words: the completion without length, index, buffers and valid mark.
+        """
+        counters = self._counters
+        ring = self.ring
+        if self.state is not QueueState.RUNNING:
+            counters.rx_drop_disabled += frames
+            if self.state is QueueState.DISABLED and not self._told_disabled:
+                self._told_disabled = True
+                self.report(Diagnostic.RX_QUEUE_DISABLED, length)
+            return False
+        if self.completions.full:
+            self.room()
+            counters.rx_drop_no_buffer += frames
+            return False
+        try:
+            targets = self._buffers(length)
+        except QueueFault as fault:
+            counters.rx_drop_dma += frames
+            self.fault(fault)
+            return False
+        if targets is None:
+            counters.rx_drop_no_buffer += frames
+            self.report(Diagnostic.RX_NO_BUFFER, length)
+            return False
+        views, buffers = targets
+        if len(views) == 1 and len(pieces) == 1:
+            views[0][:] = pieces[0]
+        else:
+            _scatter(pieces, views)
+        first = ring.head
+        ring.head = (first + buffers) & ring.mask
+        if self.complete(words[0] | length, words[1] | first | buffers << 16, words[2], words[3]):
+            return True
+        counters.rx_drop_dma += frames
+        return False
+
+    def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:
+        """Views of the next buffers that hold `length` bytes, and their number; None: too few."""
+        ring = self.ring
+        index = ring.head
+        views: list[memoryview] = []
+        buffers = 0
+        while length:
+            if index == ring.tail:
+                return None
+            view, offset = ring.locate(index)
+            address, size, reserved = _unpack(view, offset)
+            if reserved or size < MIN_RX_BUFFER_BYTES:
+                raise QueueFault(Diagnostic.RX_BUFFER, index)
+            size = min(size, length)
+            try:
+                target = self._host.view(address, size, True)
+                if target is None:
+                    views += self._host.views(address, size, True)
+                elif size == length and not buffers:
+                    return [target], 1
+                else:
+                    views.append(target)
+            except DmaFault as fault:
+                raise queue_fault(fault) from None
+            length -= size
+            buffers += 1
+            index = (index + 1) & ring.mask
+        return views, buffers
+
+
+def _scatter(pieces: Sequence[Buffer], views: list[memoryview]) -> None:
+    """Copy `pieces`, one behind the other, into `views`, which are as long together."""
+    targets = iter(views)
+    target = next(targets)
+    for piece in pieces:
+        source = memoryview(piece)
+        while source:
+            if not len(target):
+                target = next(targets)
+            count = min(len(source), len(target))
+            target[:count] = source[:count]
+            source, target = source[count:], target[count:]

@@ -1,0 +1,110 @@
+"""TLS on receive: finds the flow of a frame, has it followed and decrypted, asks the host."""
+
+from typing import Final
+
+from tlsnic.abi.enums import Diagnostic, EventType, RxFlags, TlsRxState
+from tlsnic.device.core.events import EventQueue
+from tlsnic.device.core.parts import Parts
+from tlsnic.device.packet.checksum import RxChecksum
+from tlsnic.device.packet.headers import (
+    PROTOCOL_TCP,
+    TCP_RST,
+    TCP_SYN,
+    Buffer,
+    Headers,
+    flow_key,
+)
+from tlsnic.device.tls.rx_flow import RxFlow, Verdict
+from tlsnic.device.tls.table import FlowTable, wire_key
+
+MAX_PAYLOAD_BYTES: Final = 65536
+_VLAN_ID: Final = 0xFFF
+_UNFOLLOWED: Final = TCP_SYN | TCP_RST
+_HANDLE_SHIFT: Final = 16
+_RESYNC: Final = 0x100
+_STATE: Final = 0xFF
+_RECORDS_SHIFT: Final = 8
+_MAX_RECORDS: Final = 255
+_RESYNC_FLAG: Final = int(RxFlags.RESYNC) << 48
+_AS_ON_WIRE: Final = int(TlsRxState.AS_ON_WIRE)
+_DECRYPTED: Final = int(TlsRxState.DECRYPTED)
+_QUESTION_SHIFT: Final = 32
+
+Mark = int
+"""What TLS offload says of a packet: state, RESYNC and handle; zero: it is of no flow. Packets with
+different marks are not joined."""
+NO_FLOW: Final = 0
+
+
+def handle_of(mark: Mark) -> int:
+    """The completion's flow."""
+    return mark >> _HANDLE_SHIFT
+
+
+def bits_of(mark: Mark, records: int) -> int:
+    """The completion's tls_state, tls_records and RESYNC, in its last word."""
+    flags = _RESYNC_FLAG if mark & _RESYNC else 0
+    return mark & _STATE | min(records, _MAX_RECORDS) << _RECORDS_SHIFT | flags
+
+
+class TlsReceive:
+    """One for all queues. The payload that `follow` returns is good until it is called again."""
+
+    def __init__(self, parts: Parts, events: EventQueue) -> None:
+        self._flows: FlowTable = parts.flows
+        self._diagnostics = parts.diagnostics
+        self._events = events
+        self._out = memoryview(bytearray(MAX_PAYLOAD_BYTES))
+        self.timeout_ns = 0
+        """How long a question waits for its answer; zero: for ever."""
+
+    @property
+    def idle(self) -> bool:
+        """There is no receive flow."""
+        return not self._flows.receivers
+
+    def flow_of(self, frame: Buffer, headers: Headers) -> RxFlow | None:
+        """The flow of a frame, whatever state the frame is in."""
+        if headers.protocol != PROTOCOL_TCP or not headers.l4_bytes:
+            return None
+        tci = headers.vlan_tci
+        key = flow_key(frame, headers)
+        return self._flows.receivers.get(key if tci is None else wire_key(key, tci & _VLAN_ID))
+
+    def follow(
+        self, flow: RxFlow, frame: Buffer, headers: Headers, sums: RxChecksum, now_ns: int
+    ) -> tuple[Mark, int, memoryview | None]:
+        """Mark, records that ended in the packet, and its TCP payload if that was decrypted."""
+        mark = flow.handle << _HANDLE_SHIFT | _AS_ON_WIRE
+        payload, end = headers.payload, headers.end
+        plain_ip = headers.l4 - headers.l3 == (20 if headers.ip_version == 4 else 40)
+        if not sums.verified or not plain_ip or headers.tcp_flags & _UNFOLLOWED:
+            flow.overlooked()
+            return mark, 0, None
+        if payload == end:  # a pure ACK
+            return mark, 0, None
+        data = memoryview(frame)[payload:end]
+        out = self._out[: end - payload]
+        verdict = flow.take(headers.tcp_seq, data, out, now_ns, self.timeout_ns)
+        state, records, question, halted = verdict
+        if question is not None or halted:
+            self._tell(flow, headers.tcp_seq, verdict)
+        mark = flow.handle << _HANDLE_SHIFT | state
+        if question is not None:
+            mark |= _RESYNC
+        return mark, records, out if state == _DECRYPTED else None
+
+    def _tell(self, flow: RxFlow, sequence: int, verdict: Verdict) -> None:
+        question = verdict.question
+        if question is not None:
+            self._events.publish(
+                EventType.RESYNC_REQUEST,
+                question.sequence | question.number << _QUESTION_SHIFT,
+                question.record_number,
+                handle=flow.handle,
+            )
+        if verdict.halted:
+            self._diagnostics.report(Diagnostic.TLS_AUTH, flow.handle)
+            self._events.publish(
+                EventType.FLOW_ERROR, Diagnostic.TLS_AUTH, sequence, handle=flow.handle
+            )
