@@ -148,7 +148,12 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__)
     parser.add_argument("--reorder", type=float, default=1, help="per cent (%(default)s)")
-    parser.add_argument("--resync", choices=RESYNC, default="both", help="%(choices)s")
+    parser.add_argument(
+        "--resync",
+        choices=RESYNC,
+        default="both",
+        help="how the card finds its place (%(default)s)",
+    )
     return parser.parse_args()
 
 

@@ -9,9 +9,10 @@ import pytest
 from tlsnic.driver.nic import Nic, NicOptions
 
 
-def _load(name):
+def _load(name, folder="."):
     # With --import-mode=importlib the test folders are no packages: load helpers by their path.
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    path = Path(__file__).parent / folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     sys.modules.setdefault(name, module)
     spec.loader.exec_module(sys.modules[name])
@@ -21,6 +22,8 @@ def _load(name):
 core_card = _load("core_card")
 _load("flows")
 _load("marked_stream")
+_load("tcp_link", "../tcp")
+receive_rig = _load("receive_rig")
 
 
 @pytest.fixture
@@ -36,3 +39,17 @@ def nic(card):
     yield attached
     attached.close()
     assert bus.dma_live_bytes == 0
+
+
+@pytest.fixture
+def rig():
+    """`rig(loss=0.01, ...)`: a `receive_rig.Rig`."""
+    made = []
+
+    def make(**options):
+        made.append(receive_rig.Rig(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()

@@ -16,6 +16,8 @@ class WireStream:
         self.wire, self.clear = b"", b""
         self.bounds = [0]
         self.numbers = []
+        self.sent = 0
+        """Bytes that are on their way, for who sends it."""
 
     def rekey(self, session):
         self.framer, self.software = Framer(session), SoftwareTls(session)
