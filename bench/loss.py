@@ -34,6 +34,7 @@ from bench.loss_traffic import (
 from bench.measure import SHARE, Effort, Row, Target
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
+from tlsnic.device.core.counters import Counters
 from tlsnic.device.tls.keys import KeyCache, KeyMaterial
 from tlsnic.device.tls.opening import make_opener
 from tlsnic.device.tls.record import RecordFormat
@@ -150,22 +151,6 @@ class LossRow(Row):
         }
 
 
-@dataclass
-class Counters:
-    """What flows count, under the names of the device's counters."""
-
-    rx_tls_decrypted_packets: int = 0
-    rx_tls_decrypted_bytes: int = 0
-    rx_tls_resync_req_pkt: int = 0
-    rx_tls_resync_req_start: int = 0
-    rx_tls_resync_req_end: int = 0
-    rx_tls_resync_req_skip: int = 0
-    rx_tls_resync_res_ok: int = 0
-    rx_tls_resync_res_skip: int = 0
-    rx_tls_resync_tag: int = 0
-    rx_tls_err: int = 0
-
-
 class Experiment:
     """Flows of the card and their hosts, over one stream."""
 
@@ -250,7 +235,7 @@ def _row(
         round_trip=round_trip,
         shares=shares,
         error=stdev(by_flow) / len(by_flow) ** 0.5 if len(by_flow) > 1 else 0.0,
-        counters={name: value for name, value in vars(counters).items() if "resync" in name},
+        counters={name: value for name, value in counters.as_dict().items() if "resync" in name},
     )
 
 
