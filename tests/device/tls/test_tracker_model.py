@@ -18,7 +18,7 @@ TAIL = 5
 """Clean records at the end, in packets of one."""
 NOT_STATE = {
     "_counters", "packets", "payload_bytes", "out_of_order", "not_offloaded", "questions",
-    "auth_failures", "host_resyncs", "tag_resyncs", "fence", "format", "_opener", "address",
+    "auth_failures", "host_resyncs", "tag_resyncs", "_headers", "format", "_opener", "address",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 from tlsnic.abi.enums import TlsDirection, TlsRxState, TlsTrackerState
 from tlsnic.abi.suites import RecordKind
-from tlsnic.device.packet.headers import Buffer
+from tlsnic.device.tls.key_update import AFTER_HANDSHAKE, changes_key
 from tlsnic.device.tls.opening import OpeningStream, RecordOpener
 from tlsnic.device.tls.record import BadRecord, Record, RecordFormat
 from tlsnic.device.tls.settle import MOST_TRIED
@@ -22,10 +22,6 @@ FAR_PACKETS: Final = 16
 MOST_RECORDS: Final = 255
 """That a verdict can count."""
 _NUMBER_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
-_HANDSHAKE: Final = 22
-_NEW_SESSION_TICKET, _KEY_UPDATE = 4, 24
-_AFTER_HANDSHAKE: Final = (_NEW_SESSION_TICKET, _KEY_UPDATE)
-"""What a record with a KeyUpdate in it can begin with (RFC 8446 section 4.6)."""
 
 
 class ResyncCounters(Protocol):
@@ -298,7 +294,7 @@ class RxFlow(Tracker):
         if self._opener.open(record, data[body:end], content):
             out[tag:end] = data[tag:end]
             segment.records += 1
-            self._verified(end_position, self._is_tls13 and _changes_key(content))
+            self._verified(end_position, self._is_tls13 and changes_key(content))
         else:
             self._fail(segment)
             self._finish_record(end_position)
@@ -339,7 +335,7 @@ class RxFlow(Tracker):
             if good:
                 segment.records += 1
                 self._stop()
-                self._verified(end, inner is not None and _changes_key(inner))
+                self._verified(end, inner is not None and changes_key(inner))
             else:
                 self._fail(segment)
                 self._finish_record(end)
@@ -350,7 +346,7 @@ class RxFlow(Tracker):
         record = stream.record
         offset = stream.position - len(piece) - len(record.prefix)
         if not offset:
-            if piece[0] in _AFTER_HANDSHAKE:
+            if piece[0] in AFTER_HANDSHAKE:
                 self._inner = bytearray()
             else:
                 self._fast_end = self._start + record.total_bytes
@@ -406,7 +402,7 @@ class RxFlow(Tracker):
         record = self.format.parse(number, prefix)
         content = bytearray(record.content_bytes)
         self._opener.open(record, body, memoryview(content))
-        return _changes_key(content)
+        return changes_key(content)
 
     # The host's word.
 
@@ -536,19 +532,3 @@ class RxFlow(Tracker):
         if self._rekey is not None:
             self._rekey.opener.wipe()
             self._plan(None)
-
-
-def _changes_key(content: Buffer) -> bool:
-    """Whether there is a KeyUpdate in the content of a TLS 1.3 record that begins with a message.
-
-    RFC 8446 sections 4.6.3 and 5.4: the inner type is the last byte that is not zero.
-    """
-    if content[0] not in _AFTER_HANDSHAKE:
-        return False
-    inner = bytes(content).rstrip(b"\0")
-    messages, at = inner[:-1], 0
-    while inner[-1] == _HANDSHAKE and at < len(messages):
-        if messages[at] == _KEY_UPDATE:
-            return True
-        at += 4 + int.from_bytes(messages[at + 1 : at + 4], "big")
-    return False

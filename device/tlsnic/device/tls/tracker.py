@@ -9,7 +9,8 @@ from array import array
 from typing import Final
 
 from tlsnic.abi.suites import HEADER_BYTES
-from tlsnic.device.tls.record import BadRecord, RecordFormat
+from tlsnic.device.tls.header_search import HeaderSearch
+from tlsnic.device.tls.record import RecordFormat
 from tlsnic.device.tls.tracker_states import TRANSITIONS, Action, Event, State
 
 SEQUENCE_MASK: Final = 0xFFFF_FFFF
@@ -55,14 +56,13 @@ class Tracker(ABC):
 
     __slots__ = (
         "_anchor", "_ask", "_ask_next", "_asked", "_asked_count", "_asks_at_once", "_attempts",
-        "_carry", "_certain", "_certain_at", "_end", "_head", "_is_tls13", "_key_start", "_kinds",
-        "_largest", "_length_limit", "_log", "_possible", "_prefix_bytes", "_searched", "_smallest", "_start",
-        "_version", "format", "number", "position", "start_sequence", "state",
+        "_carry", "_certain", "_certain_at", "_end", "_head", "_headers", "_is_tls13",
+        "_key_start", "_log", "_possible", "_prefix_bytes", "_searched", "_start", "format",
+        "number", "position", "start_sequence", "state",
     )  # fmt: skip
 
     def __init__(self, record_format: RecordFormat, tcp_sequence: int, record_number: int) -> None:
         layout = record_format.layout
-        overhead = layout.prefix_bytes + layout.tag_bytes
         self.format = record_format
         self.start_sequence = tcp_sequence
         self.state = State.OFFLOAD
@@ -72,11 +72,7 @@ class Tracker(ABC):
         """Of the record at _start. In TRACK: how many records it is behind the candidate."""
         self._is_tls13 = layout.is_tls13
         self._prefix_bytes = layout.prefix_bytes
-        self._kinds = b"\x17" if layout.is_tls13 else b"\x15\x16\x17\x18"
-        self._version = layout.wire_version.to_bytes(2, "big")
-        self._smallest = overhead + int(layout.is_tls13)
-        self._largest = self._smallest + record_format.max_plaintext
-        self._length_limit = self._largest - HEADER_BYTES >> 8
+        self._headers = HeaderSearch(record_format)
         self._key_start: int | None = None
         """Position from which on a key holds that is yet to come."""
         self._start = 0
@@ -186,7 +182,7 @@ class Tracker(ABC):
         self._carry = b""
 
     def _count_possible(self, position: int) -> None:
-        self._possible += -((self._searched - position) // self._smallest)
+        self._possible += -((self._searched - position) // self._headers.smallest)
         self._searched = position
 
     def _resume(self, number: int, start: int | None = None, end: int | None = None) -> None:
@@ -277,10 +273,10 @@ class Tracker(ABC):
         piece = bytes(segment.data[at : min(at + need - len(before), segment.limit)])
         head = before + piece
         if self._end is None:
-            if not self._may_begin(head):
+            if not self._headers.may_begin(head):
                 return self._misfit(segment, before)
             if len(head) == HEADER_BYTES:
-                total = self._total(head)
+                total = self._headers.total(head)
                 if not total or self._start in segment.visited:
                     return self._misfit(segment, before)
                 self._enter(segment, total)
@@ -317,7 +313,7 @@ class Tracker(ABC):
         log = self._log
         if position == self._start and self._head:
             return 0
-        if position < self._start - REMEMBERED_HEADERS * self._largest:
+        if position < self._start - REMEMBERED_HEADERS * self._headers.largest:
             return None
         first = max(0, len(log) - REMEMBERED_HEADERS)
         try:
@@ -386,11 +382,11 @@ class Tracker(ABC):
         limit, origin, carry = segment.limit, segment.origin, self._carry
         if carry:
             seam = carry + flat[at : min(at + HEADER_BYTES - 1, limit)]
-            hit = self._scan(seam, 0, self.position - len(carry), segment.visited)
+            hit = self._headers.find(seam, 0, self.position - len(carry), segment.visited)
             if hit >= 0:
                 self._track(self.position - len(carry) + hit, carry[hit:])
                 return at
-        hit = self._scan(flat[:limit], at, origin, segment.visited)
+        hit = self._headers.find(flat[:limit], at, origin, segment.visited)
         if hit >= 0:
             self._track(origin + hit, b"")
             return hit
@@ -408,36 +404,6 @@ class Tracker(ABC):
         self.number = self._asked_count = 0
         self._ask, self._ask_next = self._asks_at_once, False
 
-    def _scan(self, data: bytes, at: int, origin: int, visited: set[int]) -> int:
-        """Offset, from `at` on, of the first bytes that can be a header, or -1.
-
-        Of headers in `visited`, by their position, it is known that they lead nowhere.
-        """
-        find, version, kinds = data.find, self._version, self._kinds
-        hit = find(version, at + 1)
-        while hit >= 0:
-            if data[hit - 1] in kinds and origin + hit - 1 not in visited:
-                header = data[hit - 1 : hit + HEADER_BYTES - 1]
-                if len(header) == HEADER_BYTES and self._total(header):
-                    return hit - 1
-            hit = find(version, hit + 1)
-        return -1
-
-    def _may_begin(self, head: bytes) -> bool:
-        """Whether the first bytes of a header can be those of one of this flow."""
-        return (
-            head[0] in self._kinds
-            and self._version.startswith(head[1:3])
-            and (len(head) < 4 or head[3] <= self._length_limit)
-        )
-
-    def _total(self, header: bytes) -> int:
-        """Bytes of the record with this header; 0 when the flow cannot have it."""
-        try:
-            return self.format.header_total(header)
-        except BadRecord:
-            return 0
-
     def _candidates(self) -> range:
         """TRACK: the numbers that the record at _start can have.
 
@@ -446,8 +412,8 @@ class Tracker(ABC):
         followed: it may have been none.
         """
         span = self._start - self._certain_at
-        least = max(1, -(-span // self._largest))
-        most = self._possible - (self._anchor - self._start) // self._smallest
+        least = max(1, -(-span // self._headers.largest))
+        most = self._possible - (self._anchor - self._start) // self._headers.smallest
         if self._possible < _UNBOUNDED:
-            most = min(most, span // self._smallest)
+            most = min(most, span // self._headers.smallest)
         return range(self._certain + least, self._certain + most + 1)
