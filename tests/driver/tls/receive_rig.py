@@ -14,7 +14,10 @@ from tlsnic.driver.tcp.host import Host
 from tlsnic.driver.tcp.outgoing import Outgoing
 from tlsnic.driver.tls.receive_stream import TlsReceiver
 
-NEAR, FAR = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
+ADDRESSES = {
+    4: (b"\x0a\0\0\x01", b"\x0a\0\0\x02"),
+    6: tuple(bytes.fromhex("fd00") + bytes(13) + bytes([n]) for n in (1, 2)),
+}
 PEER_MAC = b"\x02\0\0\0\0\x02"
 
 
@@ -49,18 +52,19 @@ class Rig:
     TCP sequence numbers of the peer wrap soon.
     """
 
-    def __init__(self, *, coalesce=False, **link):
+    def __init__(self, *, coalesce=False, ip_version=4, vlan=None, strip=False, **link):
         self.card = Card()
         self.bus = self.card.bus()
         options = NicOptions(interrupts="poll", command_timeout_s=0.05)
         self.nic = Nic.attach(self.bus, options)
         self.host = Host(self.nic, ["10.0.0.1"], clock=lambda: self.card.now_ns)
-        if coalesce:
-            self.nic.offloads = self.nic.offloads | Offload.RX_COALESCE
+        extra = (Offload.RX_COALESCE if coalesce else 0) | (Offload.VLAN_STRIP if strip else 0)
+        self.nic.offloads = self.nic.offloads | extra
+        near, far = ADDRESSES[ip_version]
         mac = self.nic.mac_address
-        settings = TcpConfig(initial_sequence=2**32 - 40_000, time_wait_ns=10**9)
-        self.peer = Connection(Endpoint(PEER_MAC, mac, FAR, NEAR, 443, 4000), settings)
-        self.near = Connection(Endpoint(mac, PEER_MAC, NEAR, FAR, 4000, 443))
+        settings = TcpConfig(initial_sequence=2**32 - 40_000, time_wait_ns=10**9, mss=1400)
+        self.peer = Connection(Endpoint(PEER_MAC, mac, far, near, 443, 4000, vlan), settings)
+        self.near = Connection(Endpoint(mac, PEER_MAC, near, far, 4000, 443, vlan))
         self.host.add(self.near)
         self.link = Link(self.peer, NearEnd(self.card, self.host), **link)
         self.link.describe = lambda: (self.peer.state, self.near.state, self.receiver)

@@ -80,6 +80,25 @@ def test_a_good_link_has_all_records_decrypted(rig):
         assert not one.nic.receive_tags
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"ip_version": 6},
+        {"vlan": 33},
+        {"vlan": 33, "strip": True},
+        {"ip_version": 6, "vlan": 0, "strip": True, "coalesce": True},
+    ],
+    ids=str,
+)
+def test_the_flow_is_found_by_its_addresses_and_vlan(rig, link):
+    rig = rig(**link)
+    stream = rig.open(make_session(GCM13))
+    plaintext = equal(stream, 10)
+    rig.send(stream)
+    assert rig.data == plaintext
+    assert rig.receiver.records == {FULLY: 10}
+
+
 @pytest.mark.parametrize("coalesce", [False, True])
 @pytest.mark.parametrize("resync", RESYNC)
 @pytest.mark.parametrize("suite", [GCM12, CHACHA13])
