@@ -369,7 +369,7 @@ def test_what_the_card_decrypted_with_the_key_before_can_be_undone():
     packets = stream.packets(
         [first, first + 200, second, second + 200], [False, True, False, True, False]
     )
-    receiver = software(FakeConnection(packets), old)
+    receiver, _ = offloaded(FakeConnection(packets), old)
     receiver.read()
     receiver.rekey(new)
     assert receiver.read() == b"1" * 300 + b"2" * 300

@@ -177,7 +177,8 @@ class TlsReceiver:
             raise ValueError("the peer has sent no KeyUpdate")
         if session.suite != self.session.suite:
             raise ValueError("a rekey keeps version and cipher suite")
-        self._previous = self._get_opener(), self._number - session.record_number
+        if self.tag is not None:
+            self._previous = self._get_opener(), self._number - session.record_number
         self.session = session
         self.key_expired = False
         self._number = session.record_number
