@@ -311,3 +311,83 @@ def test_wipe_and_repr():
         with pytest.raises(WipedKey):
             opener.begin(wire.case.format().parse(0, bytes(wire.wire[:5])))
     assert flow.tracker_state == 1
+
+
+def test_hint_before_the_rekey_does_not_bring_the_old_key_back():
+    wire, new = rekeyed()
+    host = Host(wire, number=0)
+    host.take(0, new.start + 9)
+    assert host.state is State.HALTED
+    for start in (0, new.start, wire.records[5].start):
+        assert not host.hint(start, 0)
+    assert host.take(new.start + 9, wire.records[6].start).state is AS_ON_WIRE
+    host.rekey(new)
+    assert host.take(wire.records[6].start, len(wire)).state is DECRYPTED
+
+
+def test_headers_from_before_a_rekey_do_not_count():
+    """Halted again, by a bad record: numbers of the key before do not lead to those of this one."""
+    wire, new = rekeyed(after=5)
+    wire.wire[wire.records[7].start - 1] ^= 1
+    host = Host(wire, number=0)
+    host.take(0, new.start + 9)
+    host.rekey(new)
+    host.take(new.start + 9, wire.records[7].start + 9)
+    assert host.state is State.HALTED
+    assert not host.hint(0)
+    assert host.hint(new.start)
+    assert host.flow.record_number == 3
+    host.take(wire.records[7].start + 9, wire.records[8].start)
+    assert host.take(wire.records[8].start, len(wire)).state is DECRYPTED
+
+
+@pytest.mark.parametrize("how", ["loss", "bad header"])
+def test_halted_without_a_chain(how):
+    """Nothing is searched; a hint behind is stale, one to come or a rekey ends it."""
+    wire, new = rekeyed(after=8)
+    if how == "bad header":
+        wire.wire[wire.records[5].start] = 99
+    for way in ("hint", "rekey"):
+        host = Host(wire, number=0, tag=True)
+        host.take(0, new.start + 9)
+        begin = wire.records[5].start
+        host.take(begin + (2 if how == "loss" else -9), wire.records[7].start + 20)
+        assert host.state is State.HALTED
+        assert not host.hint(wire.records[6].start)
+        host.rekey(new)
+        assert host.state is State.SEARCH
+        end = wire.records[9].start
+        host.take(wire.records[7].start + 20, end)
+        if way == "hint":
+            host.hint(end)
+        assert host.take(end, wire.records[10].start).state is DECRYPTED
+
+
+def test_rekey_that_halted_data_passes_over():
+    """Lost together with the place where the new key starts."""
+    wire, new = rekeyed(after=4)
+    wire.wire[wire.records[1].start - 1] ^= 1
+    host = Host(wire, number=0, host=False, tag=True)
+    host.rekey(new)
+    host.take(0, wire.records[1].start)
+    assert host.state is State.HALTED
+    host.take(new.start + 3, wire.records[6].start)
+    assert host.take(wire.records[6].start, len(wire)).state is DECRYPTED
+
+
+def test_rekey_to_come_moves_with_the_stream():
+    """Sixteen packets from far behind count as ahead, and so does the place of the new key."""
+    wire, new = rekeyed(before=40, after=2)
+    host = Host(wire, number=0)
+    host.take(0, 20)
+    host.rekey(new)
+    away = -(20 << 20)
+    for entry in wire.records[1:35]:
+        end = entry.start + entry.total
+        host.take_bytes(entry.start + away, bytes(wire.wire[entry.start : end]))
+        if host.flow._question is not None:
+            question = host.questions[-1]
+            host.flow.answer(question.number, question.sequence, True, 16)
+    assert host.state is State.OFFLOAD
+    assert host.flow.rekey_pending
+    assert host.flow.position > 1 << 31

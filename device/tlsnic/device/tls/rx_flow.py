@@ -82,7 +82,7 @@ class RxFlow(Tracker):
     direction: Final = TlsDirection.RECEIVE
     __slots__ = (
         "_counters", "_far_from", "_far_next", "_far_packets", "_fast_end", "_inner", "_kept",
-        "_may_ask", "_may_try", "_opener", "_prefix", "_question", "_question_ns", "_rekey",
+        "_key_over", "_may_ask", "_may_try", "_opener", "_prefix", "_question", "_question_ns", "_rekey",
         "_stream", "address", "auth_failures", "handle", "host_resyncs", "ip_version",
         "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs",
         "vlan_id",
@@ -108,6 +108,8 @@ class RxFlow(Tracker):
         self._may_try = resync_tag
         self._opener = opener
         self._rekey: Rekey | None = None
+        self._key_over = False
+        """HALTED: no record to come has this key."""
         self._stream: OpeningStream | None = None
         """OFFLOAD: what decrypts the record at _start, if it began in order."""
         self._fast_end = _NEVER
@@ -358,6 +360,7 @@ class RxFlow(Tracker):
         key = self._key_start
         self._finish_record(end)
         if last_of_key and key != end:
+            self._key_over = True
             self._go(Event.KEY_UPDATE)
 
     def _fail(self, segment: Segment) -> None:
@@ -452,14 +455,14 @@ class RxFlow(Tracker):
         """Record `record_number` starts at TCP sequence number `sequence`.
 
         Returns:
-            False when it is stale: the place was passed and not followed, or is far away. In
-            OFFLOAD it changes nothing.
+            False when it is stale: the place was passed and not followed, or is far away, or the
+            key of the records there is not known yet. In OFFLOAD it changes nothing.
         """
         counters = self._counters
         offload = self.state is State.OFFLOAD
         start = self.position_of(sequence)
-        near = start - self.position <= FAR_BYTES
-        if offload or not near or not self._resume_at(Event.HINT, start, record_number):
+        usable = start - self.position <= FAR_BYTES and not (offload or self._key_over)
+        if not usable or not self._resume_at(Event.HINT, start, record_number):
             counters.rx_tls_resync_res_skip += 1
             return offload
         if self._rekey is not None and start > self._rekey.start:
@@ -489,6 +492,7 @@ class RxFlow(Tracker):
         start = self.position_of(tcp_sequence)
         rekey = Rekey(start, record_number, opener)
         self._plan(rekey)
+        self._key_over = False
         offload = self.state is State.OFFLOAD
         if start > self.position or (start == self.position and offload and start != self._start):
             if self.state is State.HALTED:
@@ -523,6 +527,7 @@ class RxFlow(Tracker):
     def _adopt(self, rekey: Rekey) -> None:
         self._opener.wipe()
         self._opener = rekey.opener
+        self._key_over = False
         self._plan(None)
 
     def wipe(self) -> None:
