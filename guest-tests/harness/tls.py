@@ -62,7 +62,8 @@ class Flight(NamedTuple):
 class TlsPeer:
     """A connection whose handshake is over, with OpenSSL at its far end.
 
-    `session` is what we transmit with. `flights` is the handshake on the wire, `sent_bytes` and
+    `session` is what we transmit with, `receive_session` what the far end's records after the
+    handshake are protected with. `flights` is the handshake on the wire, `sent_bytes` and
     `received_bytes` its length in each direction. `key_log` is what OpenSSL logged, for tshark.
     """
 
@@ -76,8 +77,10 @@ class TlsPeer:
         key_log: str,
         far: _Far | None,
         next_session: Callable[[], TlsSession] | None = None,
+        receive_session: TlsSession | None = None,
     ) -> None:
         self.session = session
+        self.receive_session = receive_session
         self.flights = flights
         self.key_log = key_log
         self.sent_bytes = sum(len(data) for from_us, data in flights if from_us)
@@ -125,10 +128,10 @@ class TlsPeer:
             far = _Far(context, not server)
             flights = _shake(far, mine.pending, mine.receive, lambda: mine.done)
             key_log = read()
-        session = mine.transmit_session()
+        session, received = mine.transmit_session(), mine.receive_session()
         mine.close()
-        session.max_plaintext = limit
-        return cls(session, flights, key_log, far)
+        session.max_plaintext = received.max_plaintext = limit
+        return cls(session, flights, key_log, far, receive_session=received)
 
     @classmethod
     def _make_tls13(cls, suite: CipherSuite, limit: int) -> TlsPeer:
@@ -149,16 +152,18 @@ class TlsPeer:
         line = f"CLIENT_TRAFFIC_SECRET_0 {client.random.hex()} {secret.hex()}"
         assert line in key_log, "the server has derived another secret"
 
-        def session() -> TlsSession:
+        def session(secret: bytes) -> TlsSession:
             keys = key_schedule.traffic_keys(suite, secret)
             return TlsSession(suite, keys.key, keys.iv, max_plaintext=limit)
 
         def after_update() -> TlsSession:
             nonlocal secret
             secret = key_schedule.next_traffic_secret(suite, secret)
-            return session()
+            return session(secret)
 
-        return cls(session(), flights, key_log, far, after_update)
+        _, _, logged = key_log.partition(f"SERVER_TRAFFIC_SECRET_0 {client.random.hex()} ")
+        received = session(bytes.fromhex(logged.split()[0]))
+        return cls(session(secret), flights, key_log, far, after_update, received)
 
     def next_session(self) -> TlsSession:
         """What we transmit with after a KeyUpdate of ours; TLS 1.3. Becomes `session`."""

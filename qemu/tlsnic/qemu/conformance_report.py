@@ -15,6 +15,8 @@ _COVERED: Mapping[str, Iterable[int]] = {
     "NET": range(1, 11),
     "SET": range(1, 12),
     "TX": range(1, 24),
+    "RX": (*range(1, 10), *range(11, 17)),
+    "RSY": (*range(1, 8), *range(9, 13)),
     "LIF": (1, 2, 5, 6, 7, 8, 10),
     "STA": (1, 2),
 }

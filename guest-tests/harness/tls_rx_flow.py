@@ -1,0 +1,628 @@
+"""TLS flows that the card decrypts: a far end that writes, its packets, and what came of them judged.
+
+`ReceiveFlows` is the `rx_flows` fixture. Every packet that comes is held against the frame that was
+sent, in order: as on the wire, or with the content of its records decrypted and all else unchanged,
+as its mark says. What the driver's `TlsReceiver` reads is compared by SHA-256 with what the far end
+has written.
+
+Places in a stream are offsets: bytes from the flow's first TCP sequence number on. Bytes before it
+are made up.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import random
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+
+import pytest
+
+from harness.fixtures import wait_for
+from harness.peer import MAC as PEER_MAC
+from harness.peer import Peer
+from harness.tls_flow import ACK, FIRST_PORT, KEY_UPDATE, PEER_PORT, START, make_session
+from harness.tls_stream import PlaintextScanner, marked, tcp_segment
+from harness.traffic import IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
+from tlsnic.abi.enums import CipherSuite, Offload, RxFlags, TlsRxState, TlsTrackerState
+from tlsnic.abi.structures import TlsFlowState
+from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
+from tlsnic.driver.nic import Nic
+from tlsnic.driver.rx import RxPacket
+from tlsnic.driver.tls.framing import APPLICATION_DATA, HANDSHAKE, Framer
+from tlsnic.driver.tls.receive_tag import ReceiveTag, Resync
+from tlsnic.driver.tls.session import FlowAddress, TlsSession
+
+NONE, AS_ON_WIRE, DECRYPTED, AUTH_FAILED = TlsRxState
+"""How a packet has come."""
+AEAD_SUITES = [suite for suite, layout in SUITES.items() if not layout.mac_key_bytes]
+KINDS = [
+    CipherSuite.TLS12_AES_128_GCM,
+    CipherSuite.TLS12_CHACHA20_POLY1305,
+    CipherSuite.TLS13_AES_256_GCM,
+    CipherSuite.TLS13_CHACHA20_POLY1305,
+]
+"""One for each way in which records are laid out and encrypted."""
+MSS = 1448
+_TIMEOUT_S = 10.0
+_MASK = 0xFFFF_FFFF
+_HALF = 1 << 31
+_TCP = Struct("!HHIIBBHHH")
+_IP4 = Struct("!BBHHHBBH4s4s")
+_IP6 = Struct("!IHBB16s16s")
+_BEFORE = random.Random("before the first record").randbytes(1 << 16)
+
+
+class Record(NamedTuple):
+    """A record of a stream."""
+
+    start: int
+    """Offset of its header."""
+    end: int
+    number: int
+    """u64 record number."""
+
+
+class Arrived(NamedTuple):
+    """A packet of a flow that came."""
+
+    start: int
+    """Offset of its payload."""
+    size: int
+    state: TlsRxState
+    records: int
+    """That ended in it, by its completion."""
+    segments: int
+    packet: RxPacket
+
+
+class FarEnd:
+    """OpenSSL that sends us records; its connection is used by one flow after the other."""
+
+    def __init__(self, suite: CipherSuite) -> None:
+        """Makes the handshake; see `far_end`."""
+        from harness.tls import TlsPeer  # noqa: PLC0415 - slow to import in a guest
+
+        self._peer = TlsPeer.make(suite)
+        self._session = self._peer.receive_session
+        self.number = self._session.record_number
+        """Of the next record."""
+
+    def session(self, max_plaintext: int = MAX_PLAINTEXT) -> TlsSession:
+        """What we receive with, from the next record on."""
+        known = self._session
+        return TlsSession(
+            known.suite, known.key, known.iv, record_number=self.number, max_plaintext=max_plaintext
+        )
+
+    def write(self, plaintext: bytes) -> bytes:
+        """One record, of at most 16384 bytes of plaintext."""
+        wire = self._peer.send(plaintext)
+        assert len(wire) == 5 + int.from_bytes(wire[3:5], "big"), "more than one record"
+        self.number += 1
+        return wire
+
+
+@functools.cache
+def far_end(suite: CipherSuite) -> FarEnd:
+    """The far end for a suite, made once: a handshake is slow in a guest."""
+    return FarEnd(suite)
+
+
+class ReceiveFlows:
+    """All flows of one test, on one card. `offloads` RX_CHECKSUM and RX_TLS are on."""
+
+    def __init__(self, nic: Nic, peer: Peer) -> None:
+        self.nic = nic
+        self.peer = peer
+        self.scanner = PlaintextScanner()
+        self.flows: list[ReceiveFlow] = []
+        self.others: deque[bytes] = deque()
+        """Frames of no flow that were sent and have not come yet."""
+        nic.offloads = nic.offloads | Offload.RX_CHECKSUM | Offload.RX_TLS
+
+    def open(
+        self,
+        suite: CipherSuite = CipherSuite.TLS12_AES_128_GCM,
+        *,
+        openssl: bool = True,
+        session: TlsSession | None = None,
+        record_number: int = 0,
+        max_plaintext: int = MAX_PLAINTEXT,
+        sequence: int = START,
+        ip: str = "IP",
+        address: FlowAddress | None = None,
+        vlan: int | None = None,
+        resync: Resync | None = Resync.HOST,
+        hints: bool | None = None,
+        reader: bool = True,
+    ) -> ReceiveFlow:
+        """A connection whose records the card decrypts from TCP sequence number `sequence` on.
+
+        openssl: its far end is OpenSSL, else keys are made up (`session`, or from a seed, with
+        `record_number`) and software TLS writes, which can do more: `write_bytes`, `key_update`.
+        ip: "IP" or "IPv6". resync: None: the card is not asked. reader: a TlsReceiver reads the
+        stream, tells the tag of records and answers the card's questions; without, the test does
+        all that by `flow.tag`. Raises SendTagRefused.
+        """
+        far = None
+        if session is None and openssl:
+            far = far_end(suite)
+            session = far.session(max_plaintext)
+        if session is None:
+            session = make_session(
+                suite,
+                seed=100 + len(self.flows),
+                record_number=record_number,
+                max_plaintext=max_plaintext,
+            )
+        if address is None:
+            here, there = (IP4_NIC, IP4_PEER) if ip == "IP" else (IP6_NIC, IP6_PEER)
+            port = FIRST_PORT + len(self.flows)
+            address = FlowAddress.make(here, port, there, PEER_PORT, vlan)
+        flow = ReceiveFlow(self, address, session, sequence, far)
+        flow.offload(resync, hints=hints, reader=reader)
+        self.flows.append(flow)
+        return flow
+
+    def send(self, *frames: bytes) -> None:
+        """Put frames on the wire, in this order: those of flows, by `ReceiveFlow.frame`, and others."""
+        for frame in frames:
+            flow = self._flow_of(frame)
+            (self.others if flow is None else flow.sent).append(frame)
+        self.peer.send(*frames)
+
+    def collect(self, timeout_s: float = _TIMEOUT_S) -> list[RxPacket]:
+        """All packets that were sent and have not been collected yet, in the order they came.
+
+        Those of flows are judged, and put to `arrived`. Takes events afterwards.
+        """
+        left = len(self.others) + sum(len(flow.sent) for flow in self.flows)
+        packets = []
+        while left:
+            packet = self.nic.receive(timeout_s)
+            assert packet is not None, f"{left} frames have not come within {timeout_s:g} s"
+            left -= packet.segments
+            assert left >= 0, "more frames came than were sent"
+            packets.append(packet)
+            self._take(packet)
+        self.nic.poll_events()
+        return packets
+
+    def _take(self, packet: RxPacket) -> None:
+        flow = self._flow_of(packet.data, packet.vlan)
+        if flow is not None:
+            flow.judge(packet)
+            return
+        assert (packet.flow, packet.tls_state, packet.tls_records) == (0, NONE, 0)
+        sent = [self.others.popleft() for _ in range(packet.segments)]
+        if packet.segments == 1 and packet.vlan is None:
+            assert packet.data == sent[0], "a frame of no flow has changed, or the order has"
+
+    def _flow_of(self, frame: bytes, stripped: int | None = None) -> ReceiveFlow | None:
+        """The newest flow with the ports and the VLAN of `frame`."""
+        if frame[12:14] == b"\x81\0":
+            stripped = int.from_bytes(frame[14:16], "big")
+        vlan = None if stripped is None else stripped & 0xFFF
+        segment = tcp_segment(frame)
+        if segment is None:
+            return None
+        ports = segment.destination_port, segment.source_port
+        for flow in reversed(self.flows):
+            address = flow.address
+            if (address.local_port, address.remote_port) == ports and address.vlan_id == vlan:
+                return flow
+        return None
+
+    def close(self) -> None:
+        """Free all flows. Fails the test when packets came that nobody collected."""
+        left = len(self.others) + sum(len(flow.sent) for flow in self.flows)
+        assert not left, f"{left} frames were sent that no test has looked at"
+        if self.nic.started:
+            assert self.nic.receive(0) is None, "a packet came that was not sent"
+        for flow in self.flows:
+            flow.free()
+
+
+class ReceiveFlow:
+    """One connection: its receive tag, its stream, and what has come of it.
+
+    Attributes: `tag`; `receiver`, a TlsReceiver or None; `wire`, the stream as sent by the far end;
+    `clear`, the same with all content decrypted; `records`; `plaintext`, application data of all of
+    them; `sent_end`, offset behind the newest byte that was sent; `sent`, frames that were sent and
+    have not come yet; `arrived`; `read_bytes`, so much plaintext was read; `tcp_options` of its
+    packets.
+    """
+
+    tag: ReceiveTag | None
+
+    def __init__(
+        self,
+        flows: ReceiveFlows,
+        address: FlowAddress,
+        session: TlsSession,
+        sequence: int,
+        far: FarEnd | None,
+    ) -> None:
+        """Use `ReceiveFlows.open`."""
+        self.flows = flows
+        self.address = address
+        self.session = session
+        self.sequence = sequence & _MASK
+        self.far = far
+        self.tag = None
+        self.receiver: Any = None
+        self.wire = bytearray()
+        self.clear = bytearray()
+        self.records: list[Record] = []
+        self.plaintext = bytearray()
+        self.sent_end = 0
+        self.sent: deque[bytes] = deque()
+        self.arrived: list[Arrived] = []
+        self.read_bytes = 0
+        self.tcp_options = b""
+        self._connection = _InOrder(flows.nic, address, self.sequence)
+        self._digest = hashlib.sha256()
+        self._framer: Framer | None = None
+        self._software: Any = None
+        if far is None:
+            self._new_keys(session)
+
+    # Offload
+
+    def offload(
+        self,
+        resync: Resync | None = Resync.HOST,
+        *,
+        hints: bool | None = None,
+        reader: bool = True,
+    ) -> None:
+        """The card decrypts from the flow's start on. As in `ReceiveFlows.open`."""
+        if reader:
+            from tlsnic.driver.tls.receive_stream import TlsReceiver  # noqa: PLC0415 - slow
+
+            self.receiver = TlsReceiver(
+                self._connection,  # type: ignore[arg-type] - the part of Host that it uses
+                self._connection,  # type: ignore[arg-type]
+                self.session,
+                resync=resync,
+                hints=hints,
+            )
+            self.tag = self.receiver.tag
+        elif resync is not None:
+            self.tag = self.flows.nic.rcv_tag_alloc(
+                self.session, self.address, self.sequence, resync=resync
+            )
+
+    def free(self) -> None:
+        """Free the tag, if there is one."""
+        if self.tag is not None:
+            self.tag.free(_TIMEOUT_S)
+            self.tag = None
+
+    # The far end writes
+
+    def write(self, *sizes: int) -> list[Record]:
+        """Records of so many bytes of plaintext, with the marker in it."""
+        return [self._write_one(marked(size, len(self.records))) for size in sizes]
+
+    def _write_one(self, plaintext: bytes) -> Record:
+        if self.far is None:
+            return self.write_bytes(plaintext)
+        number = self.far.number
+        wire = self.far.write(plaintext)
+        layout = self.session.layout
+        content = plaintext + (b"\x17" if layout.is_tls13 else b"")
+        assert len(wire) == layout.prefix_bytes + len(content) + layout.tag_bytes
+        self.plaintext += plaintext
+        clear = wire[: layout.prefix_bytes] + content + wire[-layout.tag_bytes :]
+        return self.append(wire, clear, number)
+
+    def write_bytes(
+        self, plaintext: bytes, *, content_type: int = APPLICATION_DATA, **options: Any
+    ) -> Record:
+        """One record by software TLS; `options` are those of `Framer.frame`."""
+        assert self._framer is not None, "OpenSSL writes"
+        record = self._framer.frame(content_type, plaintext, **options)
+        wire = self._software.encrypt(record)
+        tag_bytes = self.session.layout.tag_bytes
+        if content_type == APPLICATION_DATA:
+            self.plaintext += plaintext
+        clear = record.data[:-tag_bytes] + wire[-tag_bytes:]
+        return self.append(wire, clear, record.number)
+
+    def append(self, wire: bytes, clear: bytes | None = None, number: int = 0) -> Record:
+        """Any bytes as a record; `clear`: with content decrypted, None when there is none.
+
+        Fails the test when the marker is in `wire`.
+        """
+        self.flows.scanner.check([wire])
+        record = Record(len(self.wire), len(self.wire) + len(wire), number)
+        self.wire += wire
+        self.clear += wire if clear is None else clear
+        self.records.append(record)
+        return record
+
+    def key_update(self) -> TlsSession:
+        """Write a KeyUpdate message. What follows has the keys of the session that is returned."""
+        self.write_bytes(KEY_UPDATE, content_type=HANDSHAKE)
+        session = make_session(self.session.suite, seed=1000 + len(self.records))
+        self._new_keys(session)
+        return session
+
+    def _new_keys(self, session: TlsSession) -> None:
+        from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - slow in a guest
+
+        self._framer, self._software = Framer(session), SoftwareTls(session)
+
+    @property
+    def end(self) -> int:
+        """Offset behind the last record."""
+        return len(self.wire)
+
+    def at(self, offset: int) -> int:
+        """u32 TCP sequence number of a place in the stream."""
+        return self.sequence + offset & _MASK
+
+    # Packets
+
+    def payload(self, begin: int, end: int) -> bytes:
+        """Bytes of the stream on the wire; those before the flow's start are made up."""
+        assert begin <= end <= len(self.wire)
+        before = _BEFORE[begin : min(end, 0) or None] if begin < 0 else b""
+        return before + self.wire[max(begin, 0) : max(end, 0)]
+
+    def frame(
+        self,
+        begin: int,
+        end: int,
+        *,
+        payload: bytes | None = None,
+        tcp_flags: int = ACK,
+        ip_options: bytes = b"",
+        bad: str = "",
+    ) -> bytes:
+        """The frame with bytes `begin` to `end` of the stream, or `payload` at their place.
+
+        ip_options: IPv4. bad: "tcp" or "ip", the checksum that is wrong.
+        """
+        if payload is None:
+            payload = self.payload(begin, end)
+        address, options = self.address, self.tcp_options
+        here, there = address.local_address, address.remote_address
+        size = 20 + len(options) + len(payload)
+        tcp = _TCP.pack(
+            address.remote_port,
+            address.local_port,
+            self.at(begin),
+            1,
+            5 + len(options) // 4 << 4,
+            tcp_flags,
+            0xFFFF,
+            0,
+            0,
+        )
+        tcp += options
+        pseudo = there + here + size.to_bytes(4, "big") + b"\0\0\0\6"
+        checksum = _checksum(pseudo + tcp + payload) ^ (0x0110 if bad == "tcp" else 0)
+        tcp = tcp[:16] + checksum.to_bytes(2, "big") + tcp[18:]
+        if address.ip_version == 4:
+            words = 5 + len(ip_options) // 4
+            ip = _IP4.pack(0x40 | words, 0, 4 * words + size, 1, 0x4000, 64, 6, 0, there, here)
+            ip += ip_options
+            checksum = _checksum(ip) ^ (0x0110 if bad == "ip" else 0)
+            ip = ip[:10] + checksum.to_bytes(2, "big") + ip[12:]
+            ethertype = b"\x08\0"
+        else:
+            ip = _IP6.pack(6 << 28, size, 6, 64, there, here)
+            ethertype = b"\x86\xdd"
+        if address.vlan_id is not None:
+            ethertype = b"\x81\0" + address.vlan_id.to_bytes(2, "big") + ethertype
+        return self.flows.nic.mac_address + PEER_MAC + ethertype + ip + tcp + payload
+
+    def send(self, begin: int, end: int, *, mss: int = MSS) -> None:
+        """Bytes `begin` to `end` of the stream, in packets of at most `mss` bytes."""
+        self.send_cut(*range(begin, end, mss), end)
+
+    def send_cut(self, *cuts: int) -> None:
+        """Packets from each of the offsets to the next."""
+        pairs = itertools.pairwise(cuts)
+        self.sent_end = max(self.sent_end, *cuts)
+        self.flows.send(*[self.frame(begin, end) for begin, end in pairs])
+
+    def send_rest(self, *, mss: int = MSS) -> None:
+        """All that is behind the newest byte that was sent."""
+        self.send(self.sent_end, self.end, mss=mss)
+
+    # What came of it
+
+    def judge(self, packet: RxPacket) -> None:
+        """A packet came: it is the oldest one that was sent (or some of them, joined), and either
+        as on the wire or decrypted, as its mark says. The connection takes it in."""
+        assert self.sent, "more packets of the flow came than were sent"
+        frames = [self.sent.popleft() for _ in range(packet.segments)]
+        segments = [tcp_segment(frame) for frame in frames]
+        first, found = segments[0], tcp_segment(packet.data)
+        assert first is not None
+        assert found is not None
+        state = TlsRxState(packet.tls_state)
+        assert found.sequence == first.sequence, "not in the order in which they were sent"
+        start = (first.sequence - self.sequence + _HALF & _MASK) - _HALF
+        sent = b"".join([segment.payload for segment in segments if segment is not None])
+        expected = self._decrypted(start, sent) if state is DECRYPTED else sent
+        assert found.payload == expected, (
+            f"{len(sent)} bytes at {start} are {state.name} and differ: "
+            f"{_difference(found.payload, expected)}"
+        )
+        if packet.segments == 1:
+            frame = frames[0]
+            if packet.vlan is not None:
+                frame = frame[:12] + frame[16:]
+            headers = frame.index(sent, 34) if sent else len(frame)
+            assert packet.data[:headers] == frame[:headers], "a header has changed"
+        assert state is not NONE or not packet.flow
+        if state is not DECRYPTED:
+            assert packet.tls_records == 0
+        self.arrived.append(
+            Arrived(start, len(sent), state, packet.tls_records, packet.segments, packet)
+        )
+        if self.tag is not None and packet.flow == self.tag.handle:
+            self.tag.received(packet, len(sent))
+        if not packet.checksum_bad:
+            self._connection.add(start, found.payload, state is DECRYPTED)
+
+    def _decrypted(self, start: int, sent: bytes) -> bytes:
+        """What decryption makes of `sent`, which may have been damaged: all suites XOR a stream."""
+        begin, end = max(start, 0), max(start, 0) + len(sent) - max(-start, 0)
+        stream = _xor(self.wire[begin:end], self.clear[begin:end])
+        return _xor(sent, bytes(len(sent) - len(stream)) + stream)
+
+    def collect(self) -> list[Arrived]:
+        """Take all packets that are on the way, of all flows; what came of this one."""
+        before = len(self.arrived)
+        self.flows.collect()
+        return self.arrived[before:]
+
+    def states(self) -> list[TlsRxState]:
+        """`collect`, and how each packet has come."""
+        return [one.state for one in self.collect()]
+
+    def read(self) -> bytes:
+        """What the receiver reads now; compared with what was written. Raises TlsError."""
+        data: bytes = self.receiver.read()
+        self._digest.update(data)
+        self.read_bytes += len(data)
+        self.flows.nic.poll_events()
+        whole = hashlib.sha256(self.plaintext[: self.read_bytes])
+        assert self._digest.digest() == whole.digest(), "something else was read than written"
+        return data
+
+    def check(self) -> Counter[Any]:
+        """Collect and read: all that was written must have arrived, and be right. How the
+        receiver has found the records, by Offloaded."""
+        self.flows.collect()
+        self.read()
+        assert self.read_bytes == len(self.plaintext), (
+            f"{self.read_bytes} of {len(self.plaintext)} bytes were read"
+        )
+        counted: Counter[Any] = self.receiver.records
+        return counted
+
+    def asked(self, count: int) -> None:
+        """Wait until the card has asked the tag `count` questions in all."""
+
+        def done() -> bool:
+            self.flows.nic.poll_events()
+            assert self.tag is not None
+            return self.tag.counters.rx_tls_resync_req_start >= count
+
+        wait_for(done, f"{count} questions asked")
+
+    def settled(self) -> None:
+        """Wait until the card has taken in the answers and hints that the tag has sent."""
+
+        def done() -> bool:
+            self.flows.nic.poll_events()
+            assert self.tag is not None
+            return not self.tag.poll()
+
+        wait_for(done, "answers and hints taken in")
+
+    def query(self) -> TlsFlowState:
+        """What the card says of the flow; all packets sent must have been collected."""
+        assert self.tag is not None
+        return self.tag.query()
+
+    @property
+    def tracker(self) -> TlsTrackerState:
+        """The tracker's state now."""
+        return TlsTrackerState(self.query().tracker_state)
+
+    def questions(self, arrived: Sequence[Arrived]) -> int:
+        """How many of the packets say that the card has asked something (RESYNC)."""
+        return sum(bool(one.packet.flags & RxFlags.RESYNC) for one in arrived)
+
+
+class _InOrder:
+    """The parts of a connection, and of the host it belongs to, that a TlsReceiver uses: pieces
+    of the stream in order with their marks. Of what comes twice, the first counts."""
+
+    def __init__(self, nic: Nic, address: FlowAddress, sequence: int) -> None:
+        self.nic = nic
+        self.endpoint = _Endpoint(
+            address.local_address,
+            address.local_port,
+            address.remote_address,
+            address.remote_port,
+            address.vlan_id,
+        )
+        self.at_end = self.closed = False
+        self._start = sequence
+        self._reached = self._read = 0
+        self._waiting: list[tuple[int, bytes, bool]] = []
+        self._pieces: list[tuple[bytes, bool]] = []
+
+    @property
+    def read_sequence(self) -> int:
+        """u32 TCP sequence number behind what was read."""
+        return self._start + self._read & _MASK
+
+    def add(self, start: int, payload: bytes, mark: bool) -> None:
+        """A packet's payload, at this offset."""
+        self._waiting.append((start, payload, mark))
+        taken = True
+        while taken:
+            taken = False
+            for piece in list(self._waiting):
+                start, payload, mark = piece
+                if start > self._reached:
+                    continue
+                self._waiting.remove(piece)
+                payload = payload[self._reached - start :]
+                if payload:
+                    taken = True
+                    self._reached += len(payload)
+                    self._pieces.append((payload, mark))
+
+    def read_marked(self) -> list[tuple[bytes, bool]]:
+        """As `Connection.read_marked`."""
+        pieces, self._pieces = self._pieces, []
+        self._read = self._reached
+        return pieces
+
+
+class _Endpoint(NamedTuple):
+    local_address: bytes
+    local_port: int
+    remote_address: bytes
+    remote_port: int
+    vlan: int | None
+
+
+@pytest.fixture
+def rx_flows(nic: Nic, peer: Peer) -> Iterator[ReceiveFlows]:
+    """Receive flows of `nic`, with receive checksum and receive TLS switched on."""
+    opened = ReceiveFlows(nic, peer)
+    yield opened
+    opened.close()
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    data += b"\0" * (len(data) & 1)
+    return ~(int.from_bytes(data, "big") % 0xFFFF) & 0xFFFF
+
+
+def _xor(a: bytes | bytearray, b: bytes | bytearray) -> bytes:
+    value = int.from_bytes(a, "little") ^ int.from_bytes(b, "little")
+    return value.to_bytes(len(a), "little")
+
+
+def _difference(found: bytes, expected: bytes) -> str:
+    pairs = zip(found, expected, strict=False)
+    at = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(found), len(expected)))
+    return f"{len(found)} bytes came; byte {at} is the first that differs"
