@@ -18,9 +18,10 @@ def _load(path):
 
 _HERE = Path(__file__).parent
 rig_module = _load(_HERE / "rig.py")
-for _name in ("record_bench", "stream_bench"):
+for _name in ("record_bench", "stream_bench", "tracker_bench"):
     _load(_HERE.parent / "tls" / f"{_name}.py")
 _load(_HERE / "tls_rig.py")
+_load(_HERE / "receive_rig.py")
 
 
 @pytest.fixture
