@@ -308,9 +308,10 @@ class ReceiveFlow:
 
     def write(self, *sizes: int) -> list[Record]:
         """Records of so many bytes of plaintext, with the marker in it."""
-        return [self._write_one(marked(size, len(self.records))) for size in sizes]
+        return [self.write_plaintext(marked(size, len(self.records))) for size in sizes]
 
-    def _write_one(self, plaintext: bytes) -> Record:
+    def write_plaintext(self, plaintext: bytes) -> Record:
+        """One record with this plaintext, by whoever writes."""
         if self.far is None:
             return self.write_bytes(plaintext)
         number = self.far.number
