@@ -117,7 +117,7 @@ def write_holding(flow: ReceiveFlow, size: int, pieces: Mapping[int, bytes]) -> 
     stream = _keystream(session, number, size)
     for offset, piece in pieces.items():
         first = offset - layout.prefix_bytes
-        assert 0 <= first
+        assert first >= 0
         assert first + len(piece) <= size
         for at, byte in enumerate(piece, first):
             plaintext[at] = byte ^ stream[at]
