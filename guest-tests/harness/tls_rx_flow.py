@@ -47,13 +47,16 @@ KINDS = [
     CipherSuite.TLS13_CHACHA20_POLY1305,
 ]
 """One for each way in which records are laid out and encrypted."""
-MSS = 1448
+MSS = 1400
+"""Fits with IPv6 and TCP timestamps."""
 _TIMEOUT_S = 10.0
 _MASK = 0xFFFF_FFFF
 _HALF = 1 << 31
 _TCP = Struct("!HHIIBBHHH")
 _IP4 = Struct("!BBHHHBBH4s4s")
 _IP6 = Struct("!IHBB16s16s")
+_WHOLE = (b"\0\0", b"\x40\0")
+"""IPv4: flags and offset of what is no fragment."""
 _BEFORE = random.Random("before the first record").randbytes(1 << 16)
 
 
@@ -123,6 +126,8 @@ class ReceiveFlows:
         self.flows: list[ReceiveFlow] = []
         self.others: deque[bytes] = deque()
         """Frames of no flow that were sent and have not come yet."""
+        self._packets: list[RxPacket] = []
+        self._buffers = 0
         nic.offloads = nic.offloads | Offload.RX_CHECKSUM | Offload.RX_TLS
 
     def open(
@@ -170,43 +175,62 @@ class ReceiveFlows:
         return flow
 
     def send(self, *frames: bytes) -> None:
-        """Put frames on the wire, in this order: those of flows, by `ReceiveFlow.frame`, and others."""
+        """Put frames on the wire, in this order: those of flows, by `ReceiveFlow.frame`, and others.
+
+        When they are too many for the ring, takes packets in between.
+        """
+        size = self.nic.options.rx_buffer_bytes
+        batch: list[bytes] = []
         for frame in frames:
+            buffers = -(-len(frame) // size)
+            if self._buffers + buffers >= self.nic.options.rx_entries:
+                self.peer.send(*batch)
+                batch = []
+                self._receive(_TIMEOUT_S)
+            self._buffers += buffers
             flow = self._flow_of(frame)
             (self.others if flow is None else flow.sent).append(frame)
-        self.peer.send(*frames)
+            batch.append(frame)
+        self.peer.send(*batch)
 
     def collect(self, timeout_s: float = _TIMEOUT_S) -> list[RxPacket]:
         """All packets that were sent and have not been collected yet, in the order they came.
 
         Those of flows are judged, and put to `arrived`. Takes events afterwards.
         """
+        self._receive(timeout_s)
+        self.nic.poll_events()
+        packets, self._packets = self._packets, []
+        return packets
+
+    def _receive(self, timeout_s: float) -> None:
         left = len(self.others) + sum(len(flow.sent) for flow in self.flows)
-        packets = []
         while left:
             packet = self.nic.receive(timeout_s)
             assert packet is not None, f"{left} frames have not come within {timeout_s:g} s"
             left -= packet.segments
             assert left >= 0, "more frames came than were sent"
-            packets.append(packet)
+            self._packets.append(packet)
             self._take(packet)
-        self.nic.poll_events()
-        return packets
+        self._buffers = 0
 
     def _take(self, packet: RxPacket) -> None:
         flow = self._flow_of(packet.data, packet.vlan)
         if flow is not None:
             flow.judge(packet)
             return
-        assert (packet.flow, packet.tls_state, packet.tls_records) == (0, NONE, 0)
+        assert packet.tls_state in (NONE, AS_ON_WIRE)
         sent = [self.others.popleft() for _ in range(packet.segments)]
         if packet.segments == 1 and packet.vlan is None:
             assert packet.data == sent[0], "a frame of no flow has changed, or the order has"
 
     def _flow_of(self, frame: bytes, stripped: int | None = None) -> ReceiveFlow | None:
-        """The newest flow with the ports and the VLAN of `frame`."""
+        """The newest flow with the ports and the VLAN of `frame`; IP fragments have none."""
+        ip = 14
         if frame[12:14] == b"\x81\0":
-            stripped = int.from_bytes(frame[14:16], "big")
+            stripped, ip = int.from_bytes(frame[14:16], "big"), 18
+        if frame[ip - 2 : ip] == b"\x08\0" and frame[ip + 6 : ip + 8] not in _WHOLE:
+            return None
         vlan = None if stripped is None else stripped & 0xFFF
         segment = tcp_segment(frame)
         if segment is None:
@@ -265,6 +289,7 @@ class ReceiveFlow:
         self.arrived: list[Arrived] = []
         self.read_bytes = 0
         self.tcp_options = b""
+        self._looked_at = 0
         self._connection = _InOrder(flows.nic, address, self.sequence)
         self._digest = hashlib.sha256()
         self._framer: Framer | None = None
@@ -359,6 +384,11 @@ class ReceiveFlow:
         from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - slow in a guest
 
         self._framer, self._software = Framer(session), SoftwareTls(session)
+
+    def skip_numbers(self, count: int) -> None:
+        """So many records were made up by `append`: the next has a number that is higher by it."""
+        assert self._framer is not None, "OpenSSL writes"
+        self._framer.next_number += count
 
     @property
     def end(self) -> int:
@@ -476,6 +506,10 @@ class ReceiveFlow:
         if not packet.checksum_bad:
             self._connection.add(start, found.payload, state is DECRYPTED)
 
+    def deliver(self, begin: int, end: int) -> None:
+        """The connection takes in bytes of the stream that came in another way, as on the wire."""
+        self._connection.add(begin, self.payload(begin, end), False)
+
     def _decrypted(self, start: int, sent: bytes) -> bytes:
         """What decryption makes of `sent`, which may have been damaged: all suites XOR a stream."""
         begin, end = max(start, 0), max(start, 0) + len(sent) - max(-start, 0)
@@ -483,9 +517,10 @@ class ReceiveFlow:
         return _xor(sent, bytes(len(sent) - len(stream)) + stream)
 
     def collect(self) -> list[Arrived]:
-        """Take all packets that are on the way, of all flows; what came of this one."""
-        before = len(self.arrived)
+        """Take all packets that are on the way, of all flows; what came of this one since the last
+        time."""
         self.flows.collect()
+        before, self._looked_at = self._looked_at, len(self.arrived)
         return self.arrived[before:]
 
     def states(self) -> list[TlsRxState]:
