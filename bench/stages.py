@@ -26,7 +26,7 @@ from tlsnic.abi.enums import HashType, Offload, TxFlags
 from tlsnic.abi.structures import RxDescriptor, TxDescriptor
 from tlsnic.device.core import DmaFault, Nic, NicConfig
 from tlsnic.device.core.rings import Queue
-from tlsnic.device.packet.checksum_batch import verify_rx_many
+from tlsnic.device.packet.batch import verify_rx_many
 from tlsnic.device.packet.frames import Frame, split
 from tlsnic.device.packet.headers import parse
 from tlsnic.device.wire import NullWire

@@ -99,8 +99,18 @@ def test_loss_without_a_header():
     wire = null_wire(4)
     host = Host(wire, number=0)
     host.take(0, TOTAL + 8)
-    assert host.take(TOTAL + 20, 2 * TOTAL + 10) == (AS_ON_WIRE, 0, None, False)
+    assert host.take(TOTAL + 20, 2 * TOTAL - 7) == (AS_ON_WIRE, 0, None, False)
+    assert host.take(2 * TOTAL - 7, 2 * TOTAL + 10) == (DECRYPTED, 1, None, False)
     assert host.take(2 * TOTAL + 10, 3 * TOTAL) == (DECRYPTED, 1, None, False)
+
+
+def test_end_of_a_record_that_is_not_whole():
+    """By itself it stays as on the wire: nobody gains by its being decrypted."""
+    wire = null_wire(4)
+    host = Host(wire, number=0)
+    host.take(0, TOTAL + 8)
+    assert host.take(TOTAL + 20, 2 * TOTAL) == (AS_ON_WIRE, 0, None, False)
+    assert host.take(2 * TOTAL, 3 * TOTAL) == (DECRYPTED, 1, None, False)
 
 
 def test_loss_up_to_a_header():
@@ -285,9 +295,11 @@ def test_destroyed_with_a_question():
 
 
 def test_tag_settles_the_candidate():
+    """The packet that settles it is decrypted: else the next record would have a part as on the
+    wire too."""
     host = tracking(host=False, tag=True)
     wire = host.wire
-    assert host.take(wire.starts[3] + 9, wire.starts[4] + 4).state is AS_ON_WIRE
+    assert host.take(wire.starts[3] + 9, wire.starts[4] + 4) == (DECRYPTED, 1, None, False)
     assert host.state is State.OFFLOAD
     assert host.flow.record_number == 4
     assert host.take(wire.starts[4] + 4, wire.starts[5]).state is DECRYPTED

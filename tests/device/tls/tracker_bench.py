@@ -84,6 +84,12 @@ class NullOpener:
         assert not self.wiped
         return NullStream(self, record)
 
+    def decrypt_rest(self, record, offset, data, out):
+        assert not self.wiped
+        content = max(0, record.content_bytes - offset)
+        out[:content] = null_cipher(self.key, record.number, bytes(data[:content]), -1)
+        out[content : len(data)] = data[content:]
+
     def settle(self, header, body, first, count):
         assert not self.wiped
         for number in range(first, first + min(count, 64)):

@@ -23,7 +23,7 @@ core_card = _load("core_card")
 _load("flows")
 _load("marked_stream")
 _load("tcp_link", "../tcp")
-receive_rig = _load("receive_rig")
+linked_card = _load("linked_card")
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def nic(card):
 
 @pytest.fixture
 def rig():
-    """`rig(loss=0.01, ...)`: a `receive_rig.Rig`."""
+    """`rig(loss=0.01, ...)`: a `linked_card.Rig`."""
     made = []
 
     def make(**options):
-        made.append(receive_rig.Rig(**options))
+        made.append(linked_card.Rig(**options))
         return made[-1]
 
     yield make

@@ -45,7 +45,8 @@ class Filters:
         self._promiscuous = bool(control & registers.RX_FILTER_PROMISCUOUS_MASK)
         self._all_multicast = bool(control & registers.RX_FILTER_ALL_MULTICAST_MASK)
         self._by_vlan = bool(control & registers.RX_FILTER_VLAN_FILTER_MASK)
-        self._admitted = {get("MAC_ADDRESS").to_bytes(6, "little")}
+        self.address = get("MAC_ADDRESS").to_bytes(6, "little")
+        self._admitted = {self.address}
         if control & registers.RX_FILTER_BROADCAST_MASK:
             self._admitted.add(BROADCAST)
         for index in range(registers.MAC_FILTER_COUNT):

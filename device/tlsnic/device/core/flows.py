@@ -35,7 +35,7 @@ from tlsnic.device.tls.keys import KeyCache
 from tlsnic.device.tls.opening import make_opener
 from tlsnic.device.tls.pace import Pace
 from tlsnic.device.tls.record import RecordCipher
-from tlsnic.device.tls.rx_flow import RxFlow
+from tlsnic.device.tls.rx_run import RxRunFlow
 from tlsnic.device.tls.table import Duplicate, Flow, FlowTable, TableFull
 
 _SWITCH: Final = {
@@ -121,12 +121,12 @@ class FlowCommands:
         ) as block:
             block.check_same(flow.direction, flow.format, flow.key_bytes)
             keys = block.keys
-            if isinstance(flow, RxFlow):
+            if flow.rekey_pending:
+                raise CommandFailed(CommandStatus.BUSY)
+            if isinstance(flow, RxRunFlow):
                 opener = make_opener(keys.record_format, block.material(), self._keys)
                 flow.rekey(opener, keys.tcp_sequence, keys.record_number)
                 return 0, 0
-            if flow.rekey_pending:
-                raise CommandFailed(CommandStatus.BUSY)
             cipher = self._cipher(block)
         try:
             flow.rekey(cipher, keys.tcp_sequence, keys.record_number)
@@ -146,7 +146,7 @@ class FlowCommands:
     def _destroy(self, command: Structure) -> Result | Pending:
         assert isinstance(command, TlsFlowDestroyCommand)
         flow = self._flow(command.handle)
-        if isinstance(flow, RxFlow):
+        if isinstance(flow, RxRunFlow):
             self._flush_receive()  # what names the handle comes before the response
             flow.drop_question()
             self._flows.remove(flow)
@@ -203,13 +203,13 @@ class FlowCommands:
             flow.pace = Pace(connection.rate)
         return flow
 
-    def _make_receive(self, block: FlowBlock) -> RxFlow:
+    def _make_receive(self, block: FlowBlock) -> RxRunFlow:
         connection = block.connection()
         self._check_switch(TlsDirection.RECEIVE)
         if not self._regs.get("OFFLOAD_ENABLE") & Offload.RX_CHECKSUM:
             raise CommandFailed(CommandStatus.DEPENDENCY)
         keys = block.keys
-        return RxFlow(
+        return RxRunFlow(
             keys.record_format,
             make_opener(keys.record_format, block.material(), self._keys),
             tcp_sequence=keys.tcp_sequence,
@@ -232,9 +232,9 @@ class FlowCommands:
             self._refuse_handle(handle)
         return flow
 
-    def _receive_flow(self, handle: int) -> RxFlow:
+    def _receive_flow(self, handle: int) -> RxRunFlow:
         flow = self._flow(handle)
-        if not isinstance(flow, RxFlow):
+        if not isinstance(flow, RxRunFlow):
             self._refuse_handle(handle)
         return flow
 
@@ -276,7 +276,7 @@ def _transmit_state(flow: TxFlow) -> TlsFlowState:
     )
 
 
-def _receive_state(flow: RxFlow) -> TlsFlowState:
+def _receive_state(flow: RxRunFlow) -> TlsFlowState:
     return TlsFlowState(
         direction=TlsDirection.RECEIVE,
         tracker_state=flow.tracker_state,

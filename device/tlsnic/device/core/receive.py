@@ -4,7 +4,7 @@ Frames from the wire come in batches, because their checksums are cheaper togeth
 """
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import groupby, product
 from typing import Final
 
 from tlsnic.abi.enums import Diagnostic, Offload, RxFlags
@@ -13,10 +13,18 @@ from tlsnic.device.core.filters import BROADCAST, Filters
 from tlsnic.device.core.host import Buffer
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.receive_queue import ReceiveQueue
-from tlsnic.device.core.receive_tls import NO_FLOW, Mark, TlsReceive, bits_of, handle_of
+from tlsnic.device.core.receive_tls import (
+    AS_ON_WIRE,
+    NO_FLOW,
+    UNFOLLOWED,
+    Mark,
+    TlsReceive,
+    bits_of,
+    handle_of,
+)
 from tlsnic.device.core.steering import Steering
+from tlsnic.device.packet.batch import FEW, Segments, parse_segments, verify_rx_many
 from tlsnic.device.packet.checksum import RxChecksum, verify_rx
-from tlsnic.device.packet.checksum_batch import verify_rx_many
 from tlsnic.device.packet.coalesce import Coalescer, Packet
 from tlsnic.device.packet.headers import (
     ETHERTYPE_VLAN,
@@ -49,6 +57,12 @@ _ANY_BAD: Final = int(RxFlags.IP_CHECKSUM_BAD | RxFlags.L4_CHECKSUM_BAD)
 _TPID: Final = ETHERTYPE_VLAN.to_bytes(2, "big")
 # What the checksum engine says of a frame it did not look at, or whose sender vouches for it.
 _UNCHECKED: Final = RxChecksum(False, False, False, False)
+
+_IPV4_L4: Final = 34
+_ONE_SEGMENT: Final = 1 << 48
+_SEQUENCE_MASK: Final = 0xFFFF_FFFF
+_NO_BITS: Final = [0]
+_AS_ON_WIRE_BITS: Final = [AS_ON_WIRE]
 
 Arrival = tuple[bytes, VnetHeader | None]
 """A frame from the wire, and what the sending host left to be done to it."""
@@ -119,6 +133,83 @@ class Receiver:
 
     def receive(self, frames: Sequence[Arrival]) -> None:
         """Take frames from the wire, and super-frames with the header that describes them."""
+        if self._coalescer is None and self._check_sums and len(frames) >= FEW:
+            for length, group in groupby(frames, _length):
+                arrivals = list(group)
+                segments = self._segments(arrivals, length)
+                if segments is None:
+                    self._receive(arrivals)
+                else:
+                    self._receive_segments([frame for frame, _ in arrivals], segments)
+        else:
+            self._receive(frames)
+
+    def _segments(self, arrivals: list[Arrival], length: int) -> Segments | None:
+        """Frames of one length, as TCP segments for the card's own address; None: not all are."""
+        if (
+            len(arrivals) < FEW
+            or length > self.max_frame
+            or not self.enabled
+            or not self._host.bus_master
+            or any(vnet for _, vnet in arrivals)
+        ):
+            return None
+        return parse_segments([frame for frame, _ in arrivals], self._filters.address)
+
+    def _receive_segments(self, frames: list[bytes], segments: Segments) -> None:
+        """What _receive() does, for the frames that matter most."""
+        l4, payloads, tcp_flags, sequences, checksums = segments
+        counters = self._counters
+        count, length = len(frames), len(frames[0])
+        addresses = slice(l4 - 8, l4 + 4) if l4 == _IPV4_L4 else slice(l4 - 32, l4 + 4)
+        keys = [frame[addresses] for frame in frames]
+        receivers = self.tls.receivers
+        ip = _IPV4 if l4 == _IPV4_L4 else _IPV6
+        delivered = first = 0
+        while first < count:
+            key, sums, payload = keys[first], checksums[first], payloads[first]
+            last = first + 1
+            flow = receivers.get(key) if receivers else None
+            handle, bits = 0, _NO_BITS
+            bodies: memoryview | None = None
+            if flow is not None:
+                handle, bits = flow.handle, _AS_ON_WIRE_BITS
+                size = length - payload
+                if not sums.verified or tcp_flags[first] & UNFOLLOWED:
+                    flow.overlooked()
+                elif size:
+                    following = sequences[first]
+                    while True:
+                        following = following + size & _SEQUENCE_MASK
+                        if (
+                            last == count
+                            or keys[last] != key
+                            or sequences[last] != following
+                            or payloads[last] != payload
+                            or checksums[last] is not sums
+                            or tcp_flags[last] & UNFOLLOWED
+                        ):
+                            break
+                        last += 1
+                    bits, bodies = self.tls.follow_run(
+                        flow, frames[first:last], payload, sequences[first], self.now_ns
+                    )
+            queue, rss_hash, hash_type = self._steering.choose_tcp(frames[first], key)
+            flags = (_SUM_FLAGS[sums] | ip | _TCP) << _FLAGS_SHIFT
+            taken = self._queues[queue].deliver_run(
+                frames[first:last], payload, bits, bodies,
+                (rss_hash << 32, _ONE_SEGMENT, handle | hash_type << 48, flags),
+            )  # fmt: skip
+            delivered += taken
+            if not sums.verified:
+                counters.rx_checksum_bad += taken
+            first = last
+        counters.rx_wire_frames += count
+        counters.rx_frames += delivered
+        counters.rx_packets += delivered
+        counters.rx_bytes += delivered * length
+
+    def _receive(self, frames: Sequence[Arrival]) -> None:
         counters = self._counters
         admitted: list[bytes] = []
         parsed: list[Headers] = []
@@ -153,7 +244,7 @@ class Receiver:
             checked = [verify_rx(*arrival) for arrival in zip(frames, parsed, strict=True)]
         else:
             checked = [_UNCHECKED] * len(frames)
-        tls = None if self.tls.idle else self.tls
+        tls = self.tls if self.tls.receivers else None
         for frame, headers, sums in zip(frames, parsed, checked, strict=True):
             mark, records, payload = NO_FLOW, 0, None
             if tls is not None:
@@ -220,7 +311,7 @@ class Receiver:
                 return
             sums = RxChecksum(headers.ip_version == 4, headers.ip_version == 4, True, True)
             mark, records, data = NO_FLOW, 0, None
-            flow = None if self.tls.idle else self.tls.flow_of(frame, headers)
+            flow = self.tls.flow_of(frame, headers) if self.tls.receivers else None
             if flow is not None:
                 mark, records, data = self.tls.follow(flow, frame, headers, sums, self.now_ns)
             for packet in self._coalescer.add(
@@ -243,7 +334,7 @@ class Receiver:
             counters.rx_wire_frames += 1
             counters.rx_drop_oversize += 1
             return
-        self.receive([(b"".join(parts), None) for parts in segments])
+        self._receive([(b"".join(parts), None) for parts in segments])
 
     def _complete_checksum(self, frame: bytes, vnet: VnetHeader) -> bytes | None:
         """The frame with the checksum that its sender left undone; None when that cannot be."""
@@ -345,3 +436,7 @@ _SUM_FLAGS: Final = {
     sums: _sum_flags(sums)
     for sums in (RxChecksum(*bits) for bits in product((False, True), repeat=4))
 }
+
+
+def _length(arrival: Arrival) -> int:
+    return len(arrival[0])

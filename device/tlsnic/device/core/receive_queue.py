@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState
+from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState, TlsRxState
 from tlsnic.abi.structures import RxCompletion, RxDescriptor
 from tlsnic.device.core.host import Buffer, DmaFault
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, queue_fault
 
+_RUNNING: Final = QueueState.RUNNING
+_DECRYPTED: Final = int(TlsRxState.DECRYPTED)
+TLS_STATE: Final = 0xFF
 _unpack: Final = Struct("<QII").unpack_from
 
 
@@ -65,16 +68,82 @@ class ReceiveQueue(Queue):
             self.report(Diagnostic.RX_NO_BUFFER, length)
             return False
         views, buffers = targets
-        if len(views) == 1 and len(pieces) == 1:
+        if len(views) > 1:
+            _scatter(pieces, views)
+        elif len(pieces) == 1:
             views[0][:] = pieces[0]
         else:
-            _scatter(pieces, views)
+            (target,) = views
+            position = 0
+            for piece in pieces:
+                end = position + len(piece)
+                target[position:end] = piece
+                position = end
         first = ring.head
         ring.head = (first + buffers) & ring.mask
         if self.complete(words[0] | length, words[1] | first | buffers << 16, words[2], words[3]):
             return True
         counters.rx_drop_dma += frames
         return False
+
+    def deliver_run(
+        self,
+        frames: Sequence[bytes],
+        payload: int,
+        bits: Sequence[int],
+        bodies: memoryview | None,
+        words: tuple[int, int, int, int],
+    ) -> int:
+        """deliver() for frames of one length that differ in little; how many found room.
+
+        Args:
+            frames: as on the wire.
+            payload: where the part begins that TLS offload may have decrypted.
+            bits: for each frame, what of TLS is in the last word. DECRYPTED there says that the
+                frame's payload is in `bodies`, where those of all frames are one behind the other.
+            words: as deliver(), the same for all.
+        """
+        ring, completions, view_of = self.ring, self.completions, self._host.view
+        head, tail, mask = ring.head, ring.tail, ring.mask
+        first, second, third, fourth = words
+        length = len(frames[0])
+        size = length - payload
+        first |= length
+        second |= 1 << 16
+        taken = at = 0
+        for frame, bit in zip(frames, bits, strict=True):
+            body = None
+            if bit & TLS_STATE == _DECRYPTED and bodies is not None:
+                body = bodies[at : at + size]
+            at += size
+            # Anything out of the ordinary is deliver()'s.
+            target = None
+            if self.state is _RUNNING and head != tail and not completions.full:
+                try:
+                    view, offset = ring.locate(head)
+                    address, room, reserved = _unpack(view, offset)
+                    if room >= length and not reserved and room >= MIN_RX_BUFFER_BYTES:
+                        target = view_of(address, length, True)
+                except (QueueFault, DmaFault):
+                    pass
+            if target is None:
+                pieces = (frame,) if body is None else (frame[:payload], body)
+                ring.head = head
+                taken += self.deliver(pieces, length, 1, (words[0], words[1], third, fourth | bit))
+                head, tail = ring.head, ring.tail
+                continue
+            if body is None:
+                target[:] = frame
+            else:
+                target[:payload] = frame[:payload]
+                target[payload:] = body
+            ring.head = following = (head + 1) & mask
+            if self.complete(first, second | head, third, fourth | bit):
+                taken += 1
+            else:
+                self._counters.rx_drop_dma += 1
+            head = following
+        return taken
 
     def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:
         """Views of the next buffers that hold `length` bytes, and their number; None: too few."""

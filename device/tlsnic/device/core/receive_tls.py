@@ -1,5 +1,6 @@
 """TLS on receive: finds the flow of a frame, has it followed and decrypted, asks the host."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from tlsnic.abi.enums import Diagnostic, EventType, RxFlags, TlsRxState
@@ -14,21 +15,23 @@ from tlsnic.device.packet.headers import (
     Headers,
     flow_key,
 )
-from tlsnic.device.tls.rx_flow import RxFlow, Verdict
+from tlsnic.device.tls.rx_flow import DECRYPTED, RxFlow, Verdict
+from tlsnic.device.tls.rx_run import RxRunFlow
 from tlsnic.device.tls.table import FlowTable, wire_key
 
-MAX_PAYLOAD_BYTES: Final = 65536
+MAX_RUN_BYTES: Final = 1 << 20
 _VLAN_ID: Final = 0xFFF
-_UNFOLLOWED: Final = TCP_SYN | TCP_RST
+UNFOLLOWED: Final = TCP_SYN | TCP_RST
 _HANDLE_SHIFT: Final = 16
 _RESYNC: Final = 0x100
 _STATE: Final = 0xFF
 _RECORDS_SHIFT: Final = 8
 _MAX_RECORDS: Final = 255
 _RESYNC_FLAG: Final = int(RxFlags.RESYNC) << 48
-_AS_ON_WIRE: Final = int(TlsRxState.AS_ON_WIRE)
+AS_ON_WIRE: Final = int(TlsRxState.AS_ON_WIRE)
 _DECRYPTED: Final = int(TlsRxState.DECRYPTED)
 _QUESTION_SHIFT: Final = 32
+_SEQUENCE_MASK: Final = 0xFFFF_FFFF
 
 Mark = int
 """What TLS offload says of a packet: state, RESYNC and handle; zero: it is of no flow. Packets with
@@ -54,14 +57,10 @@ class TlsReceive:
         self._flows: FlowTable = parts.flows
         self._diagnostics = parts.diagnostics
         self._events = events
-        self._out = memoryview(bytearray(MAX_PAYLOAD_BYTES))
+        self._out = memoryview(bytearray(MAX_RUN_BYTES))
+        self.receivers = self._flows.receivers
         self.timeout_ns = 0
         """How long a question waits for its answer; zero: for ever."""
-
-    @property
-    def idle(self) -> bool:
-        """There is no receive flow."""
-        return not self._flows.receivers
 
     def flow_of(self, frame: Buffer, headers: Headers) -> RxFlow | None:
         """The flow of a frame, whatever state the frame is in."""
@@ -75,10 +74,10 @@ class TlsReceive:
         self, flow: RxFlow, frame: Buffer, headers: Headers, sums: RxChecksum, now_ns: int
     ) -> tuple[Mark, int, memoryview | None]:
         """Mark, records that ended in the packet, and its TCP payload if that was decrypted."""
-        mark = flow.handle << _HANDLE_SHIFT | _AS_ON_WIRE
+        mark = flow.handle << _HANDLE_SHIFT | AS_ON_WIRE
         payload, end = headers.payload, headers.end
         plain_ip = headers.l4 - headers.l3 == (20 if headers.ip_version == 4 else 40)
-        if not sums.verified or not plain_ip or headers.tcp_flags & _UNFOLLOWED:
+        if not sums.verified or not plain_ip or headers.tcp_flags & UNFOLLOWED:
             flow.overlooked()
             return mark, 0, None
         if payload == end:  # a pure ACK
@@ -93,6 +92,34 @@ class TlsReceive:
         if question is not None:
             mark |= _RESYNC
         return mark, records, out if state == _DECRYPTED else None
+
+    def follow_run(
+        self,
+        flow: RxRunFlow,
+        frames: Sequence[bytes],
+        payload: int,
+        sequence: int,
+        now_ns: int,
+    ) -> tuple[list[int], memoryview]:
+        """The same for verified segments of one length, whose payload begins at byte `payload`, that
+        follow each other: the bits of each one's completion, and all their payloads."""
+        pieces = [memoryview(frame)[payload:] for frame in frames]
+        size = len(pieces[0])
+        out = self._out[: size * len(pieces)]
+        if len(pieces) == 1:
+            verdicts = [flow.take(sequence, pieces[0], out, now_ns, self.timeout_ns)]
+        else:
+            verdicts = flow.take_run(sequence, pieces, out, now_ns, self.timeout_ns)
+        bits: list[int] = []
+        for verdict in verdicts:
+            if verdict is DECRYPTED:
+                bits.append(_DECRYPTED)
+                continue
+            state, records, question, halted = verdict
+            if question is not None or halted:
+                self._tell(flow, sequence + len(bits) * size & _SEQUENCE_MASK, verdict)
+            bits.append(bits_of(state if question is None else state | _RESYNC, records))
+        return bits, out
 
     def _tell(self, flow: RxFlow, sequence: int, verdict: Verdict) -> None:
         question = verdict.question

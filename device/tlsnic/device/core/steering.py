@@ -7,10 +7,10 @@ from tlsnic.abi import registers
 from tlsnic.abi.enums import Diagnostic
 from tlsnic.device.core.diagnostics import Diagnostics
 from tlsnic.device.core.regfile import RegisterFile
-from tlsnic.device.packet.headers import Buffer, Headers, flow_key
+from tlsnic.device.packet.headers import PROTOCOL_TCP, Buffer, Headers, flow_key, parse
 from tlsnic.device.packet.rss import HashType, Rss
 
-MAX_CACHED_FLOWS: Final = 1 << 16
+MAX_CACHED_FLOWS: Final = 1 << 18
 
 Choice = tuple[int, int, int]
 """Receive queue, hash, hash type."""
@@ -23,7 +23,7 @@ class Steering:
     def __init__(self, regs: RegisterFile, diagnostics: Diagnostics) -> None:
         self._regs = regs
         self._diagnostics = diagnostics
-        self._cache: dict[tuple[int, bytes], Choice] = {}
+        self._cache: dict[bytes, Choice] = {}
         self._rss: Rss | None = None
         self._stale = True
         for name in ("RSS_CONTROL", "RSS_KEY", "RSS_TABLE"):
@@ -36,7 +36,9 @@ class Steering:
         if self._rss is None:
             return _DEFAULT
         # A fragment has no layer 4 header, so its key is shorter: it never meets that of a flow.
-        key = (headers.protocol, flow_key(frame, headers))
+        key = flow_key(frame, headers)
+        if headers.protocol != PROTOCOL_TCP:
+            key += bytes((headers.protocol,))
         choice = self._cache.get(key)
         if choice is None:
             choice = self._compute(self._rss, frame, headers)
@@ -44,6 +46,14 @@ class Steering:
                 self._cache.clear()
             self._cache[key] = choice
         return choice
+
+    def choose_tcp(self, frame: bytes, key: bytes) -> Choice:
+        """The same for a TCP segment whose flow_key() is known."""
+        if self._stale:
+            self._reload()
+        if self._rss is None:
+            return _DEFAULT
+        return self._cache.get(key) or self.choose(frame, parse(frame))
 
     def invalidate(self) -> None:
         """The registers have changed: read them again before the next choice."""

@@ -23,6 +23,8 @@ from tlsnic.device.packet.headers import Buffer
 from tlsnic.device.tls import settle
 from tlsnic.device.tls.aead_key import (
     CHACHA_BLOCK_BYTES,
+    CHACHA_FIRST_BLOCK,
+    GCM_FIRST_BLOCK,
     POLY1305_KEY_BYTES,
     POLY1305_LENGTHS,
     AeadKey,
@@ -139,6 +141,29 @@ class RecordOpener(AeadKey):
             WipedKey: after wipe().
         """
 
+    def decrypt_rest(self, record: Record, offset: int, data: Buffer, out: memoryview) -> None:
+        """Decrypt the end of a record alone. Nothing is verified.
+
+        Args:
+            record: from RecordFormat.parse.
+            offset: where `data` starts behind the prefix, in bytes.
+            data: the record's bytes on the wire from there to its end: ciphertext, then tag.
+            out: takes as many bytes: plaintext, then the tag as it is. Must not overlap.
+
+        Raises:
+            WipedKey: after wipe().
+        """
+        self._check_key()
+        content = max(0, record.content_bytes - offset)
+        view = memoryview(data)
+        if content:
+            nonce, _ = self._inputs_of(record)
+            self._keystream_at(nonce, offset).update_into(view[:content], out[:content])
+        out[content:] = view[content:]
+
+    @abstractmethod
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext: ...
+
     def settle(self, header: Buffer, body: Buffer, first: int, count: int) -> int | None:
         """The number, of `count` from `first` on, with which this is a whole record of this key.
 
@@ -205,6 +230,13 @@ class GcmOpener(RecordOpener):
     def _new_aead(self) -> AESGCM:
         return AESGCM(self._keys.key)
 
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
+        block, skip = divmod(offset, BLOCK_BYTES)
+        counter = bytes(nonce) + (GCM_FIRST_BLOCK + block).to_bytes(4, "big")
+        context = Cipher(algorithms.AES(self._keys.key), modes.CTR(counter)).decryptor()
+        context.update(bytes(skip))
+        return context
+
     def _settle(self, record: Record, body: Buffer, numbers: range) -> int | None:
         find = settle.gcm_tls13 if self._format.layout.is_tls13 else settle.gcm_tls12
         return find(self._keys, self._aead or self._expand(), self._inputs, record, body, numbers)
@@ -251,6 +283,13 @@ class ChaChaOpener(RecordOpener):
 
     def _new_aead(self) -> ChaCha20Poly1305:
         return ChaCha20Poly1305(self._keys.key)
+
+    def _keystream_at(self, nonce: Buffer, offset: int) -> CipherContext:
+        block, skip = divmod(offset, CHACHA_BLOCK_BYTES)
+        start = (CHACHA_FIRST_BLOCK + block).to_bytes(4, "little") + bytes(nonce)
+        context = Cipher(algorithms.ChaCha20(self._keys.key, start), None).decryptor()
+        context.update(bytes(skip))
+        return context
 
     def _settle(self, record: Record, body: Buffer, numbers: range) -> int | None:
         return settle.chacha(self._keys, self._inputs, record, body, numbers)

@@ -21,7 +21,7 @@ FAR_PACKETS: Final = 16
 """So many of them, each behind the other, and the stream is there."""
 MOST_RECORDS: Final = 255
 """That a verdict can count."""
-_NUMBER_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
+NUMBER_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class ResyncCounters(Protocol):
@@ -72,7 +72,7 @@ class Rekey(NamedTuple):
     opener: RecordOpener
 
 
-_DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
+DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
 _NEVER: Final = -1
 
 
@@ -82,10 +82,10 @@ class RxFlow(Tracker):
     direction: Final = TlsDirection.RECEIVE
     __slots__ = (
         "_counters", "_far_from", "_far_next", "_far_packets", "_fast_end", "_inner", "_kept",
-        "_key_over", "_may_ask", "_may_try", "_opener", "_prefix", "_question", "_question_ns", "_rekey",
-        "_stream", "address", "auth_failures", "handle", "host_resyncs", "ip_version",
-        "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs",
-        "vlan_id",
+        "_key_over", "_may_ask", "_may_try", "_opener", "_prefix", "_prefix_at", "_question",
+        "_question_ns", "_rekey", "_stream", "address", "auth_failures", "handle", "host_resyncs",
+        "ip_version", "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions",
+        "tag_resyncs", "vlan_id",
     )  # fmt: skip
 
     def __init__(
@@ -117,6 +117,8 @@ class RxFlow(Tracker):
         self._inner: bytearray | None = None
         """TLS 1.3: its content, when there can be a KeyUpdate in it."""
         self._prefix = b""
+        self._prefix_at = _NEVER
+        """Where the last record starts whose body was begun, and its prefix."""
         self._kept: bytearray | None = None
         """TRACK: what has passed of the record behind _prefix, as long as it is whole."""
         self._question: Question | None = None
@@ -157,7 +159,7 @@ class RxFlow(Tracker):
     def record_number(self) -> int:
         """u64 number of the record at the next expected byte; the last certain one if unknown."""
         unknown = self.state in (State.SEARCH, State.TRACK)
-        return max(0, min(self._certain if unknown else self.number, _NUMBER_MASK))
+        return max(0, min(self._certain if unknown else self.number, NUMBER_MASK))
 
     @property
     def rekey_pending(self) -> bool:
@@ -191,13 +193,8 @@ class RxFlow(Tracker):
             return self._take(sequence, payload, out, now_ns, timeout_ns)
         stream.update(payload, out)
         self.position = end
-        verdict = _DECRYPTED
-        self.packets += 1
-        self.payload_bytes += size
-        counters = self._counters
-        counters.rx_tls_decrypted_packets += 1
-        counters.rx_tls_decrypted_bytes += size
-        return verdict
+        self._count(1, size)
+        return DECRYPTED
 
     def _take(
         self, sequence: int, payload: memoryview, out: memoryview, now_ns: int, timeout_ns: int
@@ -205,17 +202,25 @@ class RxFlow(Tracker):
         if timeout_ns and self._question and now_ns - self._question_ns > timeout_ns:
             self._go(Event.TIMEOUT)
         segment = self._place(sequence, payload, out)
-        halted = False
         if segment is not None:
             self._follow(segment)
-            halted = segment.failed
-            if segment.plain:
-                self.packets += 1
-                self.payload_bytes += len(payload)
-                self._counters.rx_tls_decrypted_packets += 1
-                self._counters.rx_tls_decrypted_bytes += len(payload)
-                records = min(segment.records, MOST_RECORDS)
-                return Verdict(TlsRxState.DECRYPTED, records, None, False)
+        return self._conclude(segment, now_ns)
+
+    def _count(self, packets: int, payload_bytes: int) -> None:
+        """Packets that were decrypted."""
+        self.packets += packets
+        self.payload_bytes += payload_bytes
+        counters = self._counters
+        counters.rx_tls_decrypted_packets += packets
+        counters.rx_tls_decrypted_bytes += payload_bytes
+
+    def _conclude(self, segment: Segment | None, now_ns: int) -> Verdict:
+        """The verdict on a packet that was followed; None: nothing in it was new."""
+        halted = segment is not None and segment.failed
+        if segment is not None and segment.plain:
+            self._count(1, len(segment.data))
+            records = min(segment.records, MOST_RECORDS)
+            return Verdict(TlsRxState.DECRYPTED, records, None, False)
         self.not_offloaded += 1
         if halted:
             self.auth_failures += 1
@@ -275,7 +280,7 @@ class RxFlow(Tracker):
 
     def _open_record(self, segment: Segment, at: int) -> int:
         data, number = segment.data, self.number
-        if segment.limit - at < self._prefix_bytes or number > _NUMBER_MASK:
+        if segment.limit - at < self._prefix_bytes or number > NUMBER_MASK:
             return at
         try:
             record = self.format.parse(number, data, at)
@@ -304,13 +309,15 @@ class RxFlow(Tracker):
 
     def _begin_body(self, prefix: bytes) -> None:
         if self.state is State.TRACK:
+            self._prefix, self._prefix_at = prefix, self._start
             if self._may_try:
-                self._prefix, self._kept = prefix, bytearray()
-        elif self.state is State.OFFLOAD and self.number <= _NUMBER_MASK:
+                self._kept = bytearray()
+        elif self.state is State.OFFLOAD and self.number <= NUMBER_MASK:
             self._begin(self.format.parse(self.number, prefix))
 
     def _begin(self, record: Record) -> None:
         self._stream = self._opener.begin(record)
+        self._prefix, self._prefix_at = record.prefix, self._start
         if not self._is_tls13:
             self._fast_end = self._start + record.total_bytes
 
@@ -320,12 +327,14 @@ class RxFlow(Tracker):
         ends = end == self._end
         stream = self._stream
         if stream is None:
-            segment.plain = False
+            plain, segment.plain = segment.plain, False
             if self._kept is not None:
                 self._kept += data
                 if ends:
-                    return self._try(segment, end)
+                    return self._try(segment, at, size, plain)
             if ends:
+                if plain and self.state is State.OFFLOAD:
+                    self._show_rest(segment, at, size)
                 self._finish_record(end)
             return True
         out = segment.out[at : at + size]
@@ -372,8 +381,28 @@ class RxFlow(Tracker):
         self._stream = self._kept = self._inner = None
         self._fast_end = _NEVER
 
-    def _try(self, segment: Segment, end: int) -> bool:
-        """Try the tag of the record that was kept, and ends at `end`. False: as _pass_body()."""
+    def _show_rest(self, segment: Segment, at: int, size: int) -> None:
+        """Decrypt the end of a record that is not to be shown, for what follows in the packet.
+
+        Else the next record, too, would have a part as on the wire. This one has one before, so
+        the stack verifies it.
+        """
+        shown = at + size < len(segment.data) and self._prefix_at == self._start
+        if not shown or self.number > NUMBER_MASK:
+            return
+        record = self.format.parse(self.number, self._prefix)
+        rest, out = segment.data[at : at + size], segment.out[at : at + size]
+        offset = self.position - self._start - len(record.prefix)
+        self._opener.decrypt_rest(record, offset, rest, out)
+        segment.records += 1
+        segment.plain = True
+
+    def _try(self, segment: Segment, at: int, size: int, plain: bool) -> bool:
+        """Try the tag of the record that was kept, and ends with these bytes.
+
+        plain: whether the packet was as it can be shown up to here. False: as _pass_body().
+        """
+        end = self.position + size
         kept = self._kept
         numbers = self._candidates()
         number = None
@@ -392,6 +421,8 @@ class RxFlow(Tracker):
         last_of_key = self._is_tls13 and self._opens_as_last(self._prefix, kept, number)
         self._go(Event.SETTLED)
         self._resume(number)
+        if plain:
+            self._show_rest(segment, at, size)
         self._verified(end, last_of_key)
         return True
 

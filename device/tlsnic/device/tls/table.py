@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from tlsnic.device.tls.flow import TxFlow
-from tlsnic.device.tls.rx_flow import RxFlow
+from tlsnic.device.tls.rx_run import RxRunFlow
 
-Flow = TxFlow | RxFlow
+Flow = TxFlow | RxRunFlow
 
 SLOT_BITS: Final = 18
 MAX_CONTEXTS: Final = 1 << SLOT_BITS
@@ -42,7 +42,7 @@ class FlowTable:
         self.contexts = contexts
         self._flows: dict[int, Flow] = {}
         self._transmitters: dict[bytes, TxFlow] = {}
-        self.receivers: dict[bytes, RxFlow] = {}
+        self.receivers: dict[bytes, RxRunFlow] = {}
         self._generations = array("H")
         self._free: deque[int] = deque()
         self.get = self._flows.get
