@@ -22,7 +22,6 @@ from tlsnic.device.packet.vnet import VNET_GSO_TCPV4, VNET_GSO_TCPV6, VNET_NEEDS
 NONE, AS_ON_WIRE, DECRYPTED, AUTH_FAILED = TlsRxState
 MACS = bytes.fromhex("02746c730001 020000000002")
 OFFLOADS = Offload.TX_TLS | Offload.RX_TLS | Offload.RX_CHECKSUM
-JOINING = OFFLOADS | Offload.RX_COALESCE
 MASK = 0xFFFF_FFFF
 TIMESTAMP = bytes.fromhex("0101080a 00000001 00000002")
 """TCP options: two NOP and a timestamp."""
@@ -103,6 +102,10 @@ class Packet(NamedTuple):
     @property
     def sequence(self):
         return parse(self.frame).tcp_seq
+
+    @property
+    def local_port(self):
+        return struct.unpack_from("!H", self.frame, parse(self.frame).l4 + 2)[0]
 
     @property
     def payload(self):
