@@ -78,7 +78,7 @@ def status_of(nic: Nic, pending: PendingCommand) -> CommandStatus:
 
 
 def answer(
-    flow: ReceiveFlow, question: ResyncRequestEvent, number: int | None, **changes: int
+    flow: ReceiveFlow, question: ResyncRequestEvent, number: int | None, /, **changes: int
 ) -> CommandStatus:
     """Tell the card that record `number` starts there, or with None that none does. `changes` are
     to the command."""
