@@ -39,6 +39,7 @@ _RECORD_BYTES: Final = RECORD_HEADER_BYTES + _SEALED_BYTES
 _SEGMENTS_PER_RECORD: Final = -(-_RECORD_BYTES // MSS)
 _SUPER_SEGMENTS: Final = 44
 """Whole segments that one IP packet can hold."""
+_SUPER_BATCH: Final = 8
 _SUPER_BYTES: Final = _SUPER_SEGMENTS * MSS
 _STRIDE: Final = 7919
 """Between a flow and the next in turn; has no divisor in common with FLOWS."""
@@ -93,8 +94,9 @@ class Receiver:
             card.write(registers.RX_COALESCE, 64 << 24 | 64 << 16)
         card.enable("RX_QUEUE")
         self._buffer_bytes = 1 << 16 if super_frames else 2048
+        self._batch = _SUPER_BATCH if super_frames else BATCH
         for index in range(ENTRIES):
-            address = _BUFFERS + index * self._buffer_bytes
+            address = _BUFFERS + index % BATCH * self._buffer_bytes
             RxDescriptor(address, self._buffer_bytes).pack_into(
                 card.memory.bytes, _RING + index * RxDescriptor.SIZE
             )
@@ -121,11 +123,11 @@ class Receiver:
             self._receive(frames[at : at + BATCH])
 
     def receive(self, count: int) -> float:
-        """Microseconds of one frame in the card; `count` of them in batches of BATCH."""
+        """Microseconds of one frame in the card; `count` of them in batches."""
         elapsed_s = 0.0
-        for _ in range(0, count, BATCH):
+        for _ in range(0, count, self._batch):
             frames = []
-            for _ in range(BATCH):
+            for _ in range(self._batch):
                 frames.append(self._frame(self._next))
                 self._next = (self._next + _STRIDE) % self._flows
             elapsed_s += self._receive(frames)

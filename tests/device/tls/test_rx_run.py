@@ -42,7 +42,7 @@ class Pair:
             outs.append(self.single.out)
         out = bytearray(size * count)
         found = self.run.flow.take_run(
-            self.wire.sequence + begin & MASK, [memoryview(packet) for packet in packets],
+            self.wire.sequence + begin & MASK, memoryview(b"".join(packets)), size,
             memoryview(out), 0, 0,
         )  # fmt: skip
         self.run.questions += [verdict.question for verdict in found if verdict.question]

@@ -133,30 +133,31 @@ class Receiver:
 
     def receive(self, frames: Sequence[Arrival]) -> None:
         """Take frames from the wire, and super-frames with the header that describes them."""
-        if self._coalescer is None and self._check_sums and len(frames) >= FEW:
-            for length, group in groupby(frames, _length):
-                arrivals = list(group)
-                segments = self._segments(arrivals, length)
-                if segments is None:
-                    self._receive(arrivals)
-                else:
-                    self._receive_segments([frame for frame, _ in arrivals], segments)
-        else:
+        if self._coalescer is not None or not self._check_sums or len(frames) < FEW:
             self._receive(frames)
+            return
+        data, work = zip(*frames, strict=True)
+        if len(set(map(len, data))) == 1 and not any(work):
+            self._receive_alike(frames, data)
+            return
+        for (length, has_work), group in groupby(frames, _kind):
+            arrivals = list(group)
+            if has_work or not length or len(arrivals) < FEW:
+                self._receive(arrivals)
+            else:
+                self._receive_alike(arrivals, [frame for frame, _ in arrivals])
 
-    def _segments(self, arrivals: list[Arrival], length: int) -> Segments | None:
-        """Frames of one length, as TCP segments for the card's own address; None: not all are."""
-        if (
-            len(arrivals) < FEW
-            or length > self.max_frame
-            or not self.enabled
-            or not self._host.bus_master
-            or any(vnet for _, vnet in arrivals)
-        ):
-            return None
-        return parse_segments([frame for frame, _ in arrivals], self._filters.address)
+    def _receive_alike(self, arrivals: Sequence[Arrival], frames: Sequence[bytes]) -> None:
+        """Frames of one length, with nothing left to be done to them."""
+        segments = None
+        if self.enabled and self._host.bus_master and len(frames[0]) <= self.max_frame:
+            segments = parse_segments(frames, self._filters.address)
+        if segments is None:
+            self._receive(arrivals)
+        else:
+            self._receive_segments(frames, segments)
 
-    def _receive_segments(self, frames: list[bytes], segments: Segments) -> None:
+    def _receive_segments(self, frames: Sequence[bytes], segments: Segments) -> None:
         """What _receive() does, for the frames that matter most."""
         l4, payloads, tcp_flags, sequences, checksums = segments
         counters = self._counters
@@ -179,12 +180,11 @@ class Receiver:
                     flow.overlooked()
                 elif size:
                     following = sequences[first]
-                    while True:
+                    while last < count:
                         following = following + size & _SEQUENCE_MASK
                         if (
-                            last == count
+                            sequences[last] != following
                             or keys[last] != key
-                            or sequences[last] != following
                             or payloads[last] != payload
                             or checksums[last] is not sums
                             or tcp_flags[last] & UNFOLLOWED
@@ -438,5 +438,7 @@ _SUM_FLAGS: Final = {
 }
 
 
-def _length(arrival: Arrival) -> int:
-    return len(arrival[0])
+def _kind(arrival: Arrival) -> tuple[int, bool]:
+    """What frames must have alike to be looked at together: length, and whether work was left."""
+    frame, work = arrival
+    return len(frame), work is not None

@@ -12,7 +12,7 @@ from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, que
 
 _RUNNING: Final = QueueState.RUNNING
 _DECRYPTED: Final = int(TlsRxState.DECRYPTED)
-TLS_STATE: Final = 0xFF
+_TLS_STATE: Final = 0xFF
 _unpack: Final = Struct("<QII").unpack_from
 
 
@@ -70,8 +70,6 @@ class ReceiveQueue(Queue):
         views, buffers = targets
         if len(views) > 1:
             _scatter(pieces, views)
-        elif len(pieces) == 1:
-            views[0][:] = pieces[0]
         else:
             (target,) = views
             position = 0
@@ -104,21 +102,21 @@ class ReceiveQueue(Queue):
             words: as deliver(), the same for all.
         """
         ring, completions, view_of = self.ring, self.completions, self._host.view
-        head, tail, mask = ring.head, ring.tail, ring.mask
-        first, second, third, fourth = words
+        third, fourth = words[2:]
         length = len(frames[0])
         size = length - payload
-        first |= length
-        second |= 1 << 16
+        first, second = words[0] | length, words[1] | 1 << 16
         taken = at = 0
         for frame, bit in zip(frames, bits, strict=True):
             body = None
-            if bit & TLS_STATE == _DECRYPTED and bodies is not None:
-                body = bodies[at : at + size]
-            at += size
+            if bodies is not None:
+                if bit & _TLS_STATE == _DECRYPTED:
+                    body = bodies[at : at + size]
+                at += size
+            head = ring.head
             # Anything out of the ordinary is deliver()'s.
             target = None
-            if self.state is _RUNNING and head != tail and not completions.full:
+            if self.state is _RUNNING and head != ring.tail and not completions.full:
                 try:
                     view, offset = ring.locate(head)
                     address, room, reserved = _unpack(view, offset)
@@ -128,21 +126,18 @@ class ReceiveQueue(Queue):
                     pass
             if target is None:
                 pieces = (frame,) if body is None else (frame[:payload], body)
-                ring.head = head
                 taken += self.deliver(pieces, length, 1, (words[0], words[1], third, fourth | bit))
-                head, tail = ring.head, ring.tail
                 continue
             if body is None:
                 target[:] = frame
             else:
                 target[:payload] = frame[:payload]
                 target[payload:] = body
-            ring.head = following = (head + 1) & mask
+            ring.head = head + 1 & ring.mask
             if self.complete(first, second | head, third, fourth | bit):
                 taken += 1
             else:
                 self._counters.rx_drop_dma += 1
-            head = following
         return taken
 
     def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:

@@ -20,6 +20,7 @@ from tlsnic.device.tls.rx_run import RxRunFlow
 from tlsnic.device.tls.table import FlowTable, wire_key
 
 MAX_RUN_BYTES: Final = 1 << 20
+_LONG_BYTES: Final = 4096
 _VLAN_ID: Final = 0xFFF
 UNFOLLOWED: Final = TCP_SYN | TCP_RST
 _HANDLE_SHIFT: Final = 16
@@ -62,7 +63,7 @@ class TlsReceive:
         self.timeout_ns = 0
         """How long a question waits for its answer; zero: for ever."""
 
-    def flow_of(self, frame: Buffer, headers: Headers) -> RxFlow | None:
+    def flow_of(self, frame: Buffer, headers: Headers) -> RxRunFlow | None:
         """The flow of a frame, whatever state the frame is in."""
         if headers.protocol != PROTOCOL_TCP or not headers.l4_bytes:
             return None
@@ -71,7 +72,7 @@ class TlsReceive:
         return self._flows.receivers.get(key if tci is None else wire_key(key, tci & _VLAN_ID))
 
     def follow(
-        self, flow: RxFlow, frame: Buffer, headers: Headers, sums: RxChecksum, now_ns: int
+        self, flow: RxRunFlow, frame: Buffer, headers: Headers, sums: RxChecksum, now_ns: int
     ) -> tuple[Mark, int, memoryview | None]:
         """Mark, records that ended in the packet, and its TCP payload if that was decrypted."""
         mark = flow.handle << _HANDLE_SHIFT | AS_ON_WIRE
@@ -84,7 +85,12 @@ class TlsReceive:
             return mark, 0, None
         data = memoryview(frame)[payload:end]
         out = self._out[: end - payload]
-        verdict = flow.take(headers.tcp_seq, data, out, now_ns, self.timeout_ns)
+        if len(data) < _LONG_BYTES:
+            verdict = flow.take(headers.tcp_seq, data, out, now_ns, self.timeout_ns)
+        else:  # with whole records in it
+            (verdict,) = flow.take_run(
+                headers.tcp_seq, data, len(data), out, now_ns, self.timeout_ns
+            )
         state, records, question, halted = verdict
         if question is not None or halted:
             self._tell(flow, headers.tcp_seq, verdict)
@@ -103,13 +109,14 @@ class TlsReceive:
     ) -> tuple[list[int], memoryview]:
         """The same for verified segments of one length, whose payload begins at byte `payload`, that
         follow each other: the bits of each one's completion, and all their payloads."""
-        pieces = [memoryview(frame)[payload:] for frame in frames]
-        size = len(pieces[0])
-        out = self._out[: size * len(pieces)]
-        if len(pieces) == 1:
-            verdicts = [flow.take(sequence, pieces[0], out, now_ns, self.timeout_ns)]
+        size = len(frames[0]) - payload
+        out = self._out[: size * len(frames)]
+        if len(frames) == 1:
+            data = memoryview(frames[0])[payload:]
+            verdicts = [flow.take(sequence, data, out, now_ns, self.timeout_ns)]
         else:
-            verdicts = flow.take_run(sequence, pieces, out, now_ns, self.timeout_ns)
+            data = memoryview(b"".join([frame[payload:] for frame in frames]))
+            verdicts = flow.take_run(sequence, data, size, out, now_ns, self.timeout_ns)
         bits: list[int] = []
         for verdict in verdicts:
             if verdict is DECRYPTED:

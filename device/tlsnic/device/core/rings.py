@@ -134,10 +134,14 @@ class CompletionRing:
             target, position = self._locate()
         else:
             position = self.producer * self._words_per_entry
-        *others, last = words
-        for word in others:
-            target[position] = word
-            position += 1
+        if len(words) == 4:
+            target[position], target[position + 1], target[position + 2], last = words
+            position += 3
+        else:
+            *others, last = words
+            for word in others:
+                target[position] = word
+                position += 1
         target[position] = last | self.phase
         producer = (self.producer + 1) & self.mask
         self.producer = producer

@@ -87,11 +87,16 @@ def parse_segments(frames: Sequence[bytes], destination: bytes) -> Segments | No
         return None
     at = l4 >> 1
     offsets_and_flags = words[:, at + 6].tolist()
-    payloads = [l4 + (word >> 2 & 0x3C) for word in offsets_and_flags]
+    word = offsets_and_flags[0]
+    if offsets_and_flags.count(word) == len(frames):
+        payloads = [l4 + (word >> 2 & 0x3C)] * len(frames)
+        flags = [word >> 8] * len(frames)
+    else:
+        payloads = [l4 + (word >> 2 & 0x3C) for word in offsets_and_flags]
+        flags = [word >> 8 for word in offsets_and_flags]
     if min(payloads) < l4 + _TCP_BYTES or max(payloads) > length:
         return None
     sequences = unpack(f"!{len(frames)}I", words[:, at + 2 : at + 4].tobytes())
-    flags = [word >> 8 for word in offsets_and_flags]
     return Segments(l4, payloads, flags, sequences, _verify(words, length, l4))
 
 
@@ -137,9 +142,11 @@ def _verify(words: _Words, length: int, l4: int) -> list[RxChecksum]:
     addresses = (l4 >> 1) - (4 if is_ipv4 else 16)
     pseudo = (PROTOCOL_TCP + length - l4) << 8
     sums = np.add.reduce(words[:, addresses:], axis=1, dtype=_SUM).astype(np.uint64) + pseudo
-    l4_ok = (sums % 65535 == 0).tolist()
+    l4_ok = sums % 65535 == 0
     results = _RESULTS[l4]
-    if not is_ipv4:
-        return [results[0][ok] for ok in l4_ok]
-    ip_ok = (np.add.reduce(words[:, _IP_WORD : l4 >> 1], axis=1, dtype=_SUM) % 65535 == 0).tolist()
-    return [results[ip][ok] for ip, ok in zip(ip_ok, l4_ok, strict=True)]
+    ip_ok = l4_ok
+    if is_ipv4:
+        ip_ok = np.add.reduce(words[:, _IP_WORD : l4 >> 1], axis=1, dtype=_SUM) % 65535 == 0
+    if l4_ok.all() and ip_ok.all():
+        return [results[True][True]] * len(words)
+    return [results[ip][ok] for ip, ok in zip(ip_ok.tolist(), l4_ok.tolist(), strict=True)]

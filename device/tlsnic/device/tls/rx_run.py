@@ -4,7 +4,6 @@ The result is that of taking them one by one. Whole records in a run are opened 
 the packets cut them; pieces of a record in several packets go through the cipher together.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 from tlsnic.abi.enums import TlsRxState
@@ -28,7 +27,8 @@ class RxRunFlow(RxFlow):
     def take_run(
         self,
         sequence: int,
-        payloads: Sequence[memoryview],
+        payload: memoryview,
+        size: int,
         out: memoryview,
         now_ns: int,
         timeout_ns: int,
@@ -37,15 +37,14 @@ class RxRunFlow(RxFlow):
 
         Args:
             sequence: u32 TCP sequence number of the first byte.
-            payloads: of one length each.
-            out: as long as all of them, where they are to be put one behind the other. The part of
-                a packet is undefined when its verdict is not DECRYPTED.
+            payload: as on the wire, of all packets one behind the other.
+            size: bytes of each packet.
+            out: as long as `payload`, not overlapping. The part of a packet is undefined when its
+                verdict is not DECRYPTED.
             now_ns, timeout_ns: as take().
         """
-        size = len(payloads[0])
-        count = len(payloads)
+        count = len(payload) // size
         verdicts: list[Verdict] = []
-        joined: memoryview | None = None
         while len(verdicts) < count:
             index = len(verdicts)
             begin = index * size
@@ -54,55 +53,52 @@ class RxRunFlow(RxFlow):
                 verdicts.append(
                     self.take(
                         sequence + begin & SEQUENCE_MASK,
-                        payloads[index],
+                        payload[begin : begin + size],
                         out[begin : begin + size],
                         now_ns,
                         timeout_ns,
                     )
                 )
                 continue
-            if joined is None:
-                joined = memoryview(b"".join(payloads))
             inside = min((self._fast_end - 1 - self.position) // size, count - index)
             if inside > 0:
-                self._pass_packets(joined, out, begin, inside * size, inside)
+                self._pass_packets(payload, out, begin, inside * size, inside)
                 verdicts += [DECRYPTED] * inside
                 continue
-            verdicts += self._pass_records(payloads, joined, out, index, now_ns)
+            verdicts += self._pass_records(payload, size, out, index, now_ns)
         return verdicts
 
     def _pass_packets(
-        self, joined: memoryview, out: memoryview, begin: int, size: int, count: int
+        self, payload: memoryview, out: memoryview, begin: int, size: int, count: int
     ) -> None:
         """`count` packets inside a record that is decrypted by a stream."""
         stream = self._stream
         assert stream is not None
         end = begin + size
-        stream.update(joined[begin:end], out[begin:end])
+        stream.update(payload[begin:end], out[begin:end])
         self.position += size
         self._count(count, size)
 
     def _pass_records(
         self,
-        payloads: Sequence[memoryview],
-        joined: memoryview,
+        payload: memoryview,
+        size: int,
         out: memoryview,
         index: int,
         now_ns: int,
     ) -> list[Verdict]:
         """Packet `index`, in which a record ends or begins, and those that end with it whole
         records of the run."""
-        size = len(payloads[0])
         begin = index * size
         origin = self.position
-        segment = Segment(payloads[index], out[begin : begin + size], origin, 0)
+        segment = Segment(payload[begin : begin + size], out[begin : begin + size], origin, 0)
         at = 0
         if self._head is None or self._end is not None:
             at = self._step(segment, 0)
             self.position = max(self.position, origin + at)
         ends: list[int] = []
         if at < size and self.state is State.OFFLOAD and self._head == b"" and self._end is None:
-            ends = self._open_records(joined, out, begin + at)
+            ends = self._open_records(payload, out, begin + at)
         last = ends[-1] // size if ends else index
         counts = [0] * (last - index + 1)
         for end in ends:
@@ -115,25 +111,25 @@ class RxRunFlow(RxFlow):
             between = counts[1:-1]
             verdicts += [_DECRYPTED[min(records, MOST_RECORDS)] for records in between]
             self._count(len(between), len(between) * size)
-            if last == len(payloads):
-                return verdicts
             begin = last * size
+            if begin == len(payload):
+                return verdicts
             origin += (last - index) * size
-            segment = Segment(payloads[last], out[begin : begin + size], origin, 0)
+            segment = Segment(payload[begin : begin + size], out[begin : begin + size], origin, 0)
             segment.records = counts[-1]
         segment.new = ends[-1] - begin if ends else at
         self._follow(segment)
         verdicts.append(self._conclude(segment, now_ns))
         return verdicts
 
-    def _open_records(self, joined: memoryview, out: memoryview, at: int) -> list[int]:
+    def _open_records(self, payload: memoryview, out: memoryview, at: int) -> list[int]:
         """Open whole records from offset `at` of the run on, where one starts; where they end."""
-        parse, open_record, total_bytes = self.format.parse, self._opener.open, len(joined)
+        parse, open_record, total_bytes = self.format.parse, self._opener.open, len(payload)
         prefix_bytes, is_tls13 = self._prefix_bytes, self._is_tls13
         ends: list[int] = []
         while at + prefix_bytes <= total_bytes and self.number <= NUMBER_MASK:
             try:
-                record = parse(self.number, joined, at)
+                record = parse(self.number, payload, at)
             except BadRecord:
                 break
             _, prefix, content_bytes, _, size = record
@@ -143,12 +139,12 @@ class RxRunFlow(RxFlow):
             body = at + prefix_bytes
             tag = body + content_bytes
             content = out[body:tag]
-            if not open_record(record, joined[body:end], content):
+            if not open_record(record, payload[body:end], content):
                 break
             if is_tls13 and content[0] in AFTER_HANDSHAKE:
                 break
             out[at:body] = prefix
-            out[tag:end] = joined[tag:end]
+            out[tag:end] = payload[tag:end]
             self._note_header()
             self.number += 1
             self._start += size
