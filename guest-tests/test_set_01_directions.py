@@ -1,75 +1,116 @@
-"""SET-01: transmit and receive are added and removed independently.
-
-This card encrypts only. Its receive half must be refused with a reason, and the connection's other
-direction must not notice: a stack then decrypts in software what comes as it was on the wire.
-"""
+"""SET-01: transmit and receive are added and removed independently, also of one connection."""
 
 import pytest
-from harness.tls_flow import create, flow_block, make_session
-from harness.traffic import tcp_layers
+from harness.tls_flow import make_session
+from harness.tls_rx_flow import AS_ON_WIRE, DECRYPTED, NONE
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus, Offload, TlsDirection
-from tlsnic.abi.structures import TlsFlow
-from tlsnic.driver.errors import CommandError
+from tlsnic.abi.enums import CipherSuite, Offload
+from tlsnic.driver.tls.send_tag import OutcomeKind
+from tlsnic.driver.tls.session import TlsSession
 
 pytestmark = pytest.mark.row("SET-01")
+SUITES = [CipherSuite.TLS12_AES_128_GCM, CipherSuite.TLS13_AES_128_GCM]
+every_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 
 
-def refused_receive_flow(nic, flow):
-    """Ask for the receive half of a connection; the error."""
-    session = make_session(flow.session.suite, seed=2)
-    with pytest.raises(CommandError) as caught:
-        create(nic, flow_block(session, flow.address, direction=TlsDirection.RECEIVE))
-    return caught.value
-
-
-def carry(flow, size=3000):
-    """The transmit half works."""
-    flow.write(size, 1)
-    flow.send_rest()
+def carry(flow, by=OutcomeKind.IN_ORDER):
+    """The transmit half works, and it is known who encrypts."""
+    flow.write(3000, 1)
+    assert {outcome.kind for outcome in flow.send_rest()} == {by}
     flow.check()
 
 
-@pytest.mark.parametrize(
-    "suite", [CipherSuite.TLS12_AES_128_GCM, CipherSuite.TLS13_AES_128_GCM], ids=lambda s: s.name
-)
+def bring(flow, how=DECRYPTED):
+    """The receive half works, and it is known who decrypts."""
+    flow.write(3000, 1)
+    flow.send_rest()
+    assert set(flow.states()) == {how}
+    flow.check()
+
+
+def following(flow):
+    """The receive session from the next record on."""
+    known = flow.session
+    number = flow.records[-1].number + 1
+    return TlsSession(known.suite, known.key, known.iv, record_number=number)
+
+
+@every_suite
 def test_set_01_transmit_comes_and_goes_without_receive(nic, flows, suite):
     flow = flows.open(suite)
     carry(flow)
     flow.free()
-    carry(flow)  # software
+    carry(flow, OutcomeKind.SOFTWARE)
     flow.offload()
     carry(flow)
     counters = nic.counters()
     assert (counters["TX_TLS_CTX"], counters["TX_TLS_DEL"]) == (2, 1)
+    assert (counters["RX_TLS_CTX"], counters["RX_TLS_DEL"]) == (0, 0)
 
 
-def test_set_01_receive_is_refused_with_a_reason(nic, flows):
-    assert nic.capabilities.tls_rx_suites == 0
-    assert not nic.capabilities.offloads & Offload.RX_TLS
-    flow = flows.open()
-    error = refused_receive_flow(nic, flow)
-    assert error.status == CommandStatus.UNSUPPORTED
-    assert error.detail == TlsFlow.OFFSET_DIRECTION
-    carry(flow)
+@every_suite
+def test_set_01_receive_comes_and_goes_without_transmit(nic, rx_flows, suite):
+    flow = rx_flows.open(suite)
+    bring(flow)
     flow.free()
-    assert refused_receive_flow(nic, flow).status == CommandStatus.UNSUPPORTED, "also alone"
+    bring(flow, NONE)
+    again = rx_flows.open(suite, address=flow.address, sequence=flow.at(flow.end))
+    bring(again)
     counters = nic.counters()
-    assert (counters["TX_TLS_CTX"], counters["TX_TLS_DEL"]) == (1, 1), "nothing was made for it"
+    assert (counters["RX_TLS_CTX"], counters["RX_TLS_DEL"]) == (2, 1)
+    assert (counters["TX_TLS_CTX"], counters["TX_TLS_DEL"]) == (0, 0)
 
 
-def test_set_01_receive_goes_on_in_software(nic, peer, flows):
-    """What the far end's OpenSSL sends comes as it was on the wire."""
-    flow = flows.open()
-    refused_receive_flow(nic, flow)
-    records = flow.tls.send(b"from the far end")
-    address = nic.mac_address.hex(":")
-    (frame,) = peer.craft(
-        [*tcp_layers(address, to_nic=True, sport=443, dport=flow.address.local_port), records]
-    )
-    peer.send(frame)
-    packet = nic.receive(5)
-    assert packet is not None
-    assert packet.data == frame
-    assert records in packet.data
-    carry(flow)
+@every_suite
+def test_set_01_both_of_one_connection(nic, flows, rx_flows, suite):
+    """Each is made, freed and made again while the other one carries on, in all orders."""
+    out = flows.open(suite, software=True)
+    into = rx_flows.open(session=make_session(suite, seed=3), address=out.address)
+    carry(out, OutcomeKind.SOFTWARE)
+    bring(into)
+    out.offload()
+    assert out.tag.handle != into.tag.handle
+    carry(out)
+    bring(into)
+    into.free()
+    carry(out)
+    bring(into, NONE)
+    into = rx_flows.open(session=following(into), address=out.address, sequence=into.at(into.end))
+    carry(out)
+    bring(into)
+    out.free()
+    carry(out, OutcomeKind.SOFTWARE)
+    bring(into)
+    into.free()
+    out.offload()
+    carry(out)
+    bring(into, NONE)
+    counters = nic.counters()
+    for way in ("TX", "RX"):
+        assert (counters[f"{way}_TLS_CTX"], counters[f"{way}_TLS_DEL"]) == (2, 2 - (way == "TX"))
+
+
+def test_set_01_one_loses_its_place_the_other_does_not_notice(flows, rx_flows):
+    out = flows.open(SUITES[1])
+    into = rx_flows.open(session=make_session(SUITES[1], seed=3), address=out.address)
+    into.write(1000, 1000, 1000)
+    into.send(into.records[1].start - 50, into.end)
+    assert set(into.states()) == {AS_ON_WIRE}
+    carry(out)
+    into.send(0, into.records[1].start - 50)
+    into.collect()
+    into.asked(1)
+    into.check()
+    into.settled()
+    bring(into)
+    carry(out)
+
+
+def test_set_01_switches_are_apart(nic, flows, rx_flows):
+    """What one direction's switch stops is that direction's new flows."""
+    suite = SUITES[0]
+    nic.tx_tls = False
+    bring(rx_flows.open(suite))
+    nic.tx_tls = True
+    nic.offloads &= ~Offload.RX_TLS
+    carry(flows.open(suite))
