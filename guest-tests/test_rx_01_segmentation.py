@@ -8,6 +8,7 @@ import pytest
 from harness.tls_rx_flow import AEAD_SUITES, AS_ON_WIRE, DECRYPTED, KINDS
 
 from tlsnic.abi.enums import CipherSuite, Offload
+from tlsnic.abi.suites import SUITES
 from tlsnic.driver.tls.receive_stream import Offloaded
 
 every_kind = pytest.mark.parametrize("suite", KINDS, ids=lambda suite: suite.name)
@@ -125,11 +126,12 @@ def test_rx_02_first_record_starts_in_mid_segment(rx_flows, suite):
 )
 def test_rx_02_first_header_cut_at_every_byte(rx_flows, suite):
     """So many bytes of the first record are in the packet that its stream begins in."""
-    for size in range(1, rx_flows.open(suite).session.layout.prefix_bytes + 3):
+    for size in range(1, SUITES[suite].prefix_bytes + 3):
         flow = rx_flows.open(suite)
         flow.write(50)
         flow.send_cut(-40, size, flow.end)
         all_decrypted(flow)
+        flow.close()
 
 
 @pytest.mark.row("RX-02")

@@ -11,7 +11,6 @@ are made up.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import random
@@ -84,16 +83,31 @@ class Arrived(NamedTuple):
 
 
 class FarEnd:
-    """OpenSSL that sends us records; its connection is used by one flow after the other."""
+    """OpenSSL that sends us records; its connection is used by one flow after the other.
+
+    `in_use`: some flow has it.
+    """
 
     def __init__(self, suite: CipherSuite) -> None:
-        """Makes the handshake; see `far_end`."""
+        """Makes the handshake; see `take`."""
         from harness.tls import TlsPeer  # noqa: PLC0415 - slow to import in a guest
 
         self._peer = TlsPeer.make(suite)
         self._session = self._peer.receive_session
         self.number = self._session.record_number
         """Of the next record."""
+        self.in_use = True
+
+    @classmethod
+    def take(cls, suite: CipherSuite) -> FarEnd:
+        """One that no flow has; they are kept, as a handshake is slow in a guest."""
+        for far in _far_ends[suite]:
+            if not far.in_use:
+                far.in_use = True
+                return far
+        far = cls(suite)
+        _far_ends[suite].append(far)
+        return far
 
     def session(self, max_plaintext: int = MAX_PLAINTEXT) -> TlsSession:
         """What we receive with, from the next record on."""
@@ -110,10 +124,7 @@ class FarEnd:
         return wire
 
 
-@functools.cache
-def far_end(suite: CipherSuite) -> FarEnd:
-    """The far end for a suite, made once: a handshake is slow in a guest."""
-    return FarEnd(suite)
+_far_ends: dict[CipherSuite, list[FarEnd]] = {suite: [] for suite in AEAD_SUITES}
 
 
 class ReceiveFlows:
@@ -126,6 +137,8 @@ class ReceiveFlows:
         self.flows: list[ReceiveFlow] = []
         self.others: deque[bytes] = deque()
         """Frames of no flow that were sent and have not come yet."""
+        self.has_strangers = False
+        """Whether somebody else sends on this wire."""
         self._packets: list[RxPacket] = []
         self._buffers = 0
         nic.offloads = nic.offloads | Offload.RX_CHECKSUM | Offload.RX_TLS
@@ -156,7 +169,7 @@ class ReceiveFlows:
         """
         far = None
         if session is None and openssl:
-            far = far_end(suite)
+            far = FarEnd.take(suite)
             session = far.session(max_plaintext)
         if session is None:
             session = make_session(
@@ -208,21 +221,26 @@ class ReceiveFlows:
         while left:
             packet = self.nic.receive(timeout_s)
             assert packet is not None, f"{left} frames have not come within {timeout_s:g} s"
+            if not self._take(packet):
+                continue
             left -= packet.segments
             assert left >= 0, "more frames came than were sent"
             self._packets.append(packet)
-            self._take(packet)
         self._buffers = 0
 
-    def _take(self, packet: RxPacket) -> None:
+    def _take(self, packet: RxPacket) -> bool:
+        """Whether the packet was sent by the test."""
         flow = self._flow_of(packet.data, packet.vlan)
         if flow is not None:
             flow.judge(packet)
-            return
+            return True
+        if self.has_strangers and not self.others:
+            return False
         assert packet.tls_state in (NONE, AS_ON_WIRE)
         sent = [self.others.popleft() for _ in range(packet.segments)]
         if packet.segments == 1 and packet.vlan is None:
             assert packet.data == sent[0], "a frame of no flow has changed, or the order has"
+        return True
 
     def _flow_of(self, frame: bytes, stripped: int | None = None) -> ReceiveFlow | None:
         """The newest flow with the ports and the VLAN of `frame`; IP fragments have none."""
@@ -246,10 +264,10 @@ class ReceiveFlows:
         """Free all flows. Fails the test when packets came that nobody collected."""
         left = len(self.others) + sum(len(flow.sent) for flow in self.flows)
         assert not left, f"{left} frames were sent that no test has looked at"
-        if self.nic.started:
+        if self.nic.started and not self.has_strangers:
             assert self.nic.receive(0) is None, "a packet came that was not sent"
         for flow in self.flows:
-            flow.free()
+            flow.close()
 
 
 class ReceiveFlow:
@@ -328,6 +346,13 @@ class ReceiveFlow:
         if self.tag is not None:
             self.tag.free(_TIMEOUT_S)
             self.tag = None
+
+    def close(self) -> None:
+        """Free the tag, and leave the far end to the next flow: nothing more is written."""
+        self.free()
+        if self.far is not None:
+            self.far.in_use = False
+            self.far = None
 
     # The far end writes
 
@@ -483,6 +508,11 @@ class ReceiveFlow:
         state = TlsRxState(packet.tls_state)
         assert found.sequence == first.sequence, "not in the order in which they were sent"
         start = (first.sequence - self.sequence + _HALF & _MASK) - _HALF
+        for one, two in itertools.pairwise(segments):
+            assert one is not None
+            assert two is not None
+            behind = one.sequence + len(one.payload) & _MASK
+            assert behind == two.sequence, "what does not follow each other was joined"
         sent = b"".join([segment.payload for segment in segments if segment is not None])
         expected = self._decrypted(start, sent) if state is DECRYPTED else sent
         assert found.payload == expected, (
