@@ -58,9 +58,7 @@ _TPID: Final = ETHERTYPE_VLAN.to_bytes(2, "big")
 # What the checksum engine says of a frame it did not look at, or whose sender vouches for it.
 _UNCHECKED: Final = RxChecksum(False, False, False, False)
 
-_IPV4_L4: Final = 34
 _ONE_SEGMENT: Final = 1 << 48
-_SEQUENCE_MASK: Final = 0xFFFF_FFFF
 _NO_BITS: Final = [0]
 _AS_ON_WIRE_BITS: Final = [AS_ON_WIRE]
 
@@ -159,42 +157,28 @@ class Receiver:
 
     def _receive_segments(self, frames: Sequence[bytes], segments: Segments) -> None:
         """What _receive() does, for the frames that matter most."""
-        l4, payloads, tcp_flags, sequences, checksums = segments
-        counters = self._counters
+        counters, receivers, now_ns = self._counters, self.tls.receivers, self.now_ns
         count, length = len(frames), len(frames[0])
-        addresses = slice(l4 - 8, l4 + 4) if l4 == _IPV4_L4 else slice(l4 - 32, l4 + 4)
-        keys = [frame[addresses] for frame in frames]
-        receivers = self.tls.receivers
-        ip = _IPV4 if l4 == _IPV4_L4 else _IPV6
+        keys = segments.keys
+        ip = _IPV4 if segments.is_ipv4 else _IPV6
+        choose, follow = self._steering.choose_tcp, self.tls.follow_run
         delivered = first = 0
         while first < count:
-            key, sums, payload = keys[first], checksums[first], payloads[first]
+            key, sums, payload = keys[first], segments.checksums[first], segments.payloads[first]
             last = first + 1
-            flow = receivers.get(key) if receivers else None
             handle, bits = 0, _NO_BITS
             bodies: memoryview | None = None
+            flow = receivers.get(key) if receivers else None
             if flow is not None:
                 handle, bits = flow.handle, _AS_ON_WIRE_BITS
-                size = length - payload
-                if not sums.verified or tcp_flags[first] & UNFOLLOWED:
+                if not sums.verified or segments.flags[first] & UNFOLLOWED:
                     flow.overlooked()
-                elif size:
-                    following = sequences[first]
-                    while last < count:
-                        following = following + size & _SEQUENCE_MASK
-                        if (
-                            sequences[last] != following
-                            or keys[last] != key
-                            or payloads[last] != payload
-                            or checksums[last] is not sums
-                            or tcp_flags[last] & UNFOLLOWED
-                        ):
-                            break
-                        last += 1
-                    bits, bodies = self.tls.follow_run(
-                        flow, frames[first:last], payload, sequences[first], self.now_ns
+                elif payload < length:
+                    last = segments.run_end(first, length - payload, UNFOLLOWED)
+                    bits, bodies = follow(
+                        flow, frames[first:last], payload, segments.sequences[first], now_ns
                     )
-            queue, rss_hash, hash_type = self._steering.choose_tcp(frames[first], key)
+            queue, rss_hash, hash_type = choose(frames[first], key)
             flags = (_SUM_FLAGS[sums] | ip | _TCP) << _FLAGS_SHIFT
             taken = self._queues[queue].deliver_run(
                 frames[first:last], payload, bits, bodies,

@@ -10,7 +10,6 @@ from tlsnic.device.core.host import Buffer, DmaFault
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.rings import MIN_RX_BUFFER_BYTES, Queue, QueueFault, queue_fault
 
-_RUNNING: Final = QueueState.RUNNING
 _DECRYPTED: Final = int(TlsRxState.DECRYPTED)
 _TLS_STATE: Final = 0xFF
 _unpack: Final = Struct("<QII").unpack_from
@@ -102,42 +101,45 @@ class ReceiveQueue(Queue):
             words: as deliver(), the same for all.
         """
         ring, completions, view_of = self.ring, self.completions, self._host.view
-        third, fourth = words[2:]
-        length = len(frames[0])
+        length, count = len(frames[0]), len(frames)
         size = length - payload
-        first, second = words[0] | length, words[1] | 1 << 16
+        first, second, third, fourth = words
+        head, mask = ring.head, ring.mask
+        usual = 0
+        if self.state is QueueState.RUNNING:
+            usual = min(ring.tail - head & mask, completions.room, count)
         taken = at = 0
-        for frame, bit in zip(frames, bits, strict=True):
-            body = None
-            if bodies is not None:
-                if bit & _TLS_STATE == _DECRYPTED:
-                    body = bodies[at : at + size]
+        try:
+            # Until something is out of the ordinary.
+            for frame, bit in zip(frames[:usual], bits, strict=False):
+                view, offset = ring.locate(head)
+                address, room, reserved = _unpack(view, offset)
+                if room < length or room < MIN_RX_BUFFER_BYTES or reserved:
+                    break
+                target = view_of(address, length, True)
+                if target is None:
+                    break
+                if bit & _TLS_STATE == _DECRYPTED and bodies is not None:
+                    target[:payload] = frame[:payload]
+                    target[payload:] = bodies[at : at + size]
+                else:
+                    target[:] = frame
+                ring.head = following = head + 1 & mask
+                completions.push(first | length, second | 1 << 16 | head, third, fourth | bit)
+                if completions.armed:
+                    self._interrupts.request(self.vector, completions)
+                head = following
                 at += size
-            head = ring.head
-            # Anything out of the ordinary is deliver()'s.
-            target = None
-            if self.state is _RUNNING and head != ring.tail and not completions.full:
-                try:
-                    view, offset = ring.locate(head)
-                    address, room, reserved = _unpack(view, offset)
-                    if room >= length and not reserved and room >= MIN_RX_BUFFER_BYTES:
-                        target = view_of(address, length, True)
-                except (QueueFault, DmaFault):
-                    pass
-            if target is None:
-                pieces = (frame,) if body is None else (frame[:payload], body)
-                taken += self.deliver(pieces, length, 1, (words[0], words[1], third, fourth | bit))
-                continue
-            if body is None:
-                target[:] = frame
-            else:
-                target[:payload] = frame[:payload]
-                target[payload:] = body
-            ring.head = head + 1 & ring.mask
-            if self.complete(first, second | head, third, fourth | bit):
                 taken += 1
-            else:
-                self._counters.rx_drop_dma += 1
+        except (QueueFault, DmaFault):
+            pass
+        done = taken
+        for frame, bit in zip(frames[done:], bits[done:], strict=True):
+            pieces: Sequence[Buffer] = (frame,)
+            if bit & _TLS_STATE == _DECRYPTED and bodies is not None:
+                pieces = (frame[:payload], bodies[at : at + size])
+            at += size
+            taken += self.deliver(pieces, length, 1, (first, second, third, fourth | bit))
         return taken
 
     def _buffers(self, length: int) -> tuple[list[memoryview], int] | None:

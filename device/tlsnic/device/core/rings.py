@@ -117,6 +117,11 @@ class CompletionRing:
         self._words = None
 
     @property
+    def room(self) -> int:
+        """Entries that can be written until the driver returns some."""
+        return (self.consumer - self.producer - 1) & self.mask
+
+    @property
     def full(self) -> bool:
         """No entry can be written until the driver returns some."""
         return (self.producer + 1) & self.mask == self.consumer

@@ -26,6 +26,7 @@ _WORD: Final = np.dtype("<u2")
 _SUM: Final = np.dtype(np.uint32)
 """Holds 65537 words."""
 _MAX_BYTES: Final = 65536
+_SEQUENCES: Final = 1 << 32
 _RESULTS: Final = {
     _IPV4_L4: tuple(
         tuple(RxChecksum(True, ip_ok, True, l4_ok) for l4_ok in (False, True))
@@ -48,16 +49,43 @@ _IPV6_SAME: Final = bytes.fromhex("86dd 6000 0000"), bytes.fromhex("0600")
 class Segments(NamedTuple):
     """TCP segments behind plain Ethernet and IP headers, of one length and without padding."""
 
-    l4: int
-    """Where the TCP header starts: 34 or 54."""
+    is_ipv4: bool
+    keys: list[bytes]
+    """As flow_key()."""
     payloads: list[int]
     """Where the payload starts, of each."""
     flags: list[int]
     """TCP flags, the low eight."""
-    sequences: Sequence[int]
+    sequences: tuple[int, ...]
     """TCP sequence numbers."""
     checksums: list[RxChecksum]
     """As verify_rx()."""
+
+    def run_end(self, first: int, size: int, other_flags: int) -> int:
+        """Behind the last of the segments from `first` on that follow each other in one flow, with
+        `size` bytes of payload each, equal results of the checksums, and none of `other_flags`."""
+        _, keys, payloads, flags, sequences, checksums = self
+        key, payload, sums = keys[first], payloads[first], checksums[first]
+        start, count = sequences[first], len(keys)
+        if (
+            not first
+            and start + count * size <= _SEQUENCES
+            and keys.count(key) == count
+            and sequences == tuple(range(start, start + count * size, size))
+            and payloads.count(payload) == flags.count(flags[0]) == checksums.count(sums) == count
+        ):
+            return count
+        last = first + 1
+        while (
+            last < count
+            and keys[last] == key
+            and sequences[last] == start + (last - first) * size & _SEQUENCES - 1
+            and payloads[last] == payload
+            and checksums[last] is sums
+            and not flags[last] & other_flags
+        ):
+            last += 1
+        return last
 
 
 def parse_segments(frames: Sequence[bytes], destination: bytes) -> Segments | None:
@@ -97,7 +125,9 @@ def parse_segments(frames: Sequence[bytes], destination: bytes) -> Segments | No
     if min(payloads) < l4 + _TCP_BYTES or max(payloads) > length:
         return None
     sequences = unpack(f"!{len(frames)}I", words[:, at + 2 : at + 4].tobytes())
-    return Segments(l4, payloads, flags, sequences, _verify(words, length, l4))
+    addresses = slice(l4 - (8 if is_ipv4 else 32), l4 + 4)
+    keys = [frame[addresses] for frame in frames]
+    return Segments(is_ipv4, keys, payloads, flags, sequences, _verify(words, length, l4))
 
 
 def verify_rx_many(frames: Sequence[bytes], headers: Sequence[Headers]) -> list[RxChecksum]:
