@@ -6,7 +6,6 @@ from harness.tls_rx_flow import AS_ON_WIRE, DECRYPTED, NONE
 
 from tlsnic.abi.enums import CipherSuite, Offload
 from tlsnic.driver.tls.send_tag import OutcomeKind
-from tlsnic.driver.tls.session import TlsSession
 
 pytestmark = pytest.mark.row("SET-01")
 SUITES = [CipherSuite.TLS12_AES_128_GCM, CipherSuite.TLS13_AES_128_GCM]
@@ -28,13 +27,6 @@ def bring(flow, how=DECRYPTED):
     flow.check()
 
 
-def following(flow):
-    """The receive session from the next record on."""
-    known = flow.session
-    number = flow.records[-1].number + 1
-    return TlsSession(known.suite, known.key, known.iv, record_number=number)
-
-
 @every_suite
 def test_set_01_transmit_comes_and_goes_without_receive(nic, flows, suite):
     flow = flows.open(suite)
@@ -54,7 +46,7 @@ def test_set_01_receive_comes_and_goes_without_transmit(nic, rx_flows, suite):
     bring(flow)
     flow.free()
     bring(flow, NONE)
-    again = rx_flows.open(suite, address=flow.address, sequence=flow.at(flow.end))
+    again = rx_flows.go_on(flow)
     bring(again)
     counters = nic.counters()
     assert (counters["RX_TLS_CTX"], counters["RX_TLS_DEL"]) == (2, 1)
@@ -75,7 +67,7 @@ def test_set_01_both_of_one_connection(nic, flows, rx_flows, suite):
     into.free()
     carry(out)
     bring(into, NONE)
-    into = rx_flows.open(session=following(into), address=out.address, sequence=into.at(into.end))
+    into = rx_flows.go_on(into)
     carry(out)
     bring(into)
     out.free()

@@ -66,13 +66,13 @@ def refused(nic, session, address, **changes):
     return caught.value.status, caught.value.detail
 
 
-def stays_in_software(rx_flows, status, **options):
+def stays_in_software(rx_flows, status):
     """The card refuses a connection; the reason is told, and it goes on."""
     with pytest.raises(SendTagRefused) as caught:
-        rx_flows.open(**options)
+        rx_flows.open(openssl=False)
     assert caught.value.status == status
     assert caught.value.reason
-    carry(rx_flows.open(resync=None, **options), NONE)
+    carry(rx_flows.open(openssl=False, resync=None), NONE)
     return caught.value
 
 
@@ -93,7 +93,7 @@ def test_set_02_receive_refused_with_a_reason(nic, watch, rx_flows):
     carry(flow, NONE)
     carry(other)
     # Nothing of the attempts stands in the way.
-    carry(rx_flows.open(address=flow.address, sequence=flow.at(flow.end)))
+    carry(rx_flows.go_on(flow))
 
 
 @pytest.mark.row("SET-02")
@@ -108,10 +108,10 @@ def test_set_02_driver_keeps_keys_from_a_card_that_cannot_use_them(nic, rx_flows
     lacking = have._replace(tls_features=have.tls_features & ~TlsFeature.RX_RESYNC_TAG)
     monkeypatch.setattr(nic, "capabilities", lacking)
     with pytest.raises(SendTagRefused, match="RX_RESYNC_TAG") as caught:
-        rx_flows.open(resync=Resync.BOTH)
+        rx_flows.open(openssl=False, resync=Resync.BOTH)
     assert caught.value.status == UNSUPPORTED
     assert nic.admin.status().tail == posted, "the card was asked"
-    carry(rx_flows.open())
+    carry(rx_flows.open(openssl=False))
 
 
 @pytest.mark.row("SET-04")
@@ -189,7 +189,7 @@ def test_set_07_receive_switched_off(nic, rx_flows):
     assert nic.counters()["RX_TLS_CTX"] == 1
     nic.offloads |= Offload.RX_TLS
     carry(flow)
-    carry(rx_flows.open())
+    carry(rx_flows.open(openssl=False))
 
 
 @pytest.mark.row("SET-08")
@@ -210,7 +210,7 @@ def test_set_08_receive_tls_needs_receive_checksums(nic, rx_flows):
     assert set(flow.states()) == {AS_ON_WIRE}
     flow.check()
     nic.offloads = before
-    carry(rx_flows.open())
+    carry(rx_flows.open(openssl=False))
 
 
 @pytest.mark.row("SET-08")
@@ -227,4 +227,4 @@ def test_set_08_card_enforces_the_dependency(nic, watch, rx_flows):
     assert set(flow.states()) == {AS_ON_WIRE}
     nic.access.write32(reg.OFFLOAD_ENABLE, before)
     flow.check()
-    carry(rx_flows.open())
+    carry(rx_flows.open(openssl=False))

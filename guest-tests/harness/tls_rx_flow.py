@@ -187,6 +187,17 @@ class ReceiveFlows:
         self.flows.append(flow)
         return flow
 
+    def go_on(self, flow: ReceiveFlow, **options: Any) -> ReceiveFlow:
+        """A new flow for the rest of a connection, from the end of `flow` on, whose tag is free; its
+        far end writes on. `options` as of `open`. Raises SendTagRefused."""
+        known = flow.session
+        number = flow.records[-1].number + 1 if flow.records else known.record_number
+        session = TlsSession(known.suite, known.key, known.iv, record_number=number)
+        sequence = flow.at(flow.end)
+        following = self.open(session=session, address=flow.address, sequence=sequence, **options)
+        following.far = flow.far
+        return following
+
     def send(self, *frames: bytes) -> None:
         """Put frames on the wire, in this order: those of flows, by `ReceiveFlow.frame`, and others.
 
@@ -194,7 +205,9 @@ class ReceiveFlows:
         """
         size = self.nic.options.rx_buffer_bytes
         batch: list[bytes] = []
+        limit = self.nic.max_frame_bytes + 4  # a VLAN tag on top
         for frame in frames:
+            assert len(frame) <= limit, "the card drops longer frames"
             buffers = -(-len(frame) // size)
             if self._buffers + buffers >= self.nic.options.rx_entries:
                 self.peer.send(*batch)
