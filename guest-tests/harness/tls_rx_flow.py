@@ -256,22 +256,26 @@ class ReceiveFlows:
         return True
 
     def _flow_of(self, frame: bytes, stripped: int | None = None) -> ReceiveFlow | None:
-        """The newest flow with the ports and the VLAN of `frame`; IP fragments have none."""
+        """The newest flow with addresses, ports and VLAN of `frame`; IP fragments have none."""
         ip = 14
         if frame[12:14] == b"\x81\0":
             stripped, ip = int.from_bytes(frame[14:16], "big"), 18
         if frame[ip - 2 : ip] == b"\x08\0" and frame[ip + 6 : ip + 8] not in _WHOLE:
             return None
-        vlan = None if stripped is None else stripped & 0xFFF
         segment = tcp_segment(frame)
         if segment is None:
             return None
-        ports = segment.destination_port, segment.source_port
-        for flow in reversed(self.flows):
-            address = flow.address
-            if (address.local_port, address.remote_port) == ports and address.vlan_id == vlan:
-                return flow
-        return None
+        first, size = (12, 4) if frame[ip] >> 4 == 4 else (8, 16)
+        there, here = (frame[ip + at : ip + at + size] for at in (first, first + size))
+        found = FlowAddress(
+            4 if size == 4 else 6,
+            here,
+            there,
+            segment.destination_port,
+            segment.source_port,
+            None if stripped is None else stripped & 0xFFF,
+        )
+        return next((flow for flow in reversed(self.flows) if flow.address == found), None)
 
     def close(self) -> None:
         """Free all flows. Fails the test when packets came that nobody collected."""
