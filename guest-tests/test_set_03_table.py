@@ -10,8 +10,9 @@ import random
 
 import pytest
 from harness.tls_flow import flow_block, make_session
+from harness.tls_rx_flow import DECRYPTED, NONE
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus
+from tlsnic.abi.enums import CipherSuite, CommandStatus, TlsDirection
 from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand, TlsFlowDestroyCommand
 from tlsnic.driver.errors import SendTagRefused
 from tlsnic.driver.tls.send_tag import OutcomeKind
@@ -30,12 +31,12 @@ _PORTS = 60000
 class Filler:
     """Flows by the thousand: TLS_FLOW_CREATE commands, as many on their way as the ring holds."""
 
-    def __init__(self, nic):
+    def __init__(self, nic, direction=TlsDirection.TRANSMIT):
         self._nic = nic
         self._depth = nic.admin.entries - 1
         self._memory = nic.bus.dma_alloc(TlsFlow.SIZE * self._depth, 64)
         session = make_session(CipherSuite.TLS12_AES_128_GCM, seed=3)
-        self._sample = flow_block(session, address_of(0)).pack()
+        self._sample = flow_block(session, address_of(0), direction=direction).pack()
         self._made = 0
 
     def fill(self, count):
@@ -91,6 +92,14 @@ def carry(flow, kind):
     flow.check()
 
 
+def bring(flow, how=DECRYPTED):
+    """The same for a connection that receives, and who decrypts."""
+    flow.write(2000)
+    flow.send_rest()
+    assert set(flow.states()) == {how}
+    flow.check()
+
+
 def destroy(nic, handles):
     """TLS_FLOW_DESTROY for each."""
     execute_all(nic, [TlsFlowDestroyCommand(handle=handle) for handle in handles])
@@ -124,22 +133,53 @@ def test_set_03_slots_are_used_again(nic, watch, flows, defer, scale):
     empty(nic, watch)
 
 
+def test_set_03_both_directions_share_the_slots(nic, watch, flows, rx_flows, defer, scale):
+    """A slot that one direction leaves is one that the other can have."""
+    first, into = flows.open(), rx_flows.open()
+    fillers = [Filler(nic, direction) for direction in TlsDirection]
+    for filler in fillers:
+        defer(filler.close)
+    count = scale(1000, 100)
+    handles = [filler.fill(count) for filler in fillers]
+    both = {0, first.tag.handle, into.tag.handle, *handles[0], *handles[1]}
+    assert len(both) == 2 * count + 3
+    destroy(nic, handles[0])
+    bring(into)
+    again = fillers[1].fill(count)
+    assert not both & set(again), "a handle was given out twice"
+    destroy(nic, handles[1])
+    carry(first, IN_ORDER)
+    bring(into)
+    counters = nic.counters()
+    ways = [(counters[f"{way}_TLS_CTX"], counters[f"{way}_TLS_DEL"]) for way in ("TX", "RX")]
+    assert ways == [(1 + count, count), (1 + 2 * count, count)]
+    into.free()
+    empty(nic, watch)
+
+
 @pytest.mark.side("host")
 @pytest.mark.deadline(120)
-def test_set_03_full_table(nic, watch, flows, defer):
+def test_set_03_full_table(nic, watch, flows, rx_flows, defer):
     first, late = flows.open(), flows.open(software=True)
+    into = rx_flows.open()
     filler = Filler(nic)
     defer(filler.close)
-    handles = filler.fill(CONTEXTS - 1)
-    assert len({0, first.tag.handle, *handles}) == CONTEXTS + 1
+    handles = filler.fill(CONTEXTS - 2)
+    assert len({0, first.tag.handle, into.tag.handle, *handles}) == CONTEXTS + 1
     carry(first, IN_ORDER)
     for _ in range(3):
         with pytest.raises(SendTagRefused) as caught:
             late.offload()
         assert caught.value.status == CommandStatus.TABLE_FULL
+    with pytest.raises(SendTagRefused) as caught:
+        rx_flows.open(openssl=False)
+    assert caught.value.status == CommandStatus.TABLE_FULL
+    bring(rx_flows.open(openssl=False, resync=None), NONE)
+    bring(into)
     carry(late, SOFTWARE)
     carry(first, IN_ORDER)
-    assert nic.counters()["TX_TLS_CTX"] == CONTEXTS
+    counters = nic.counters()
+    assert (counters["TX_TLS_CTX"], counters["RX_TLS_CTX"]) == (CONTEXTS - 1, 1)
     for handle in random.Random(3).sample(handles, 5):
         destroy(nic, [handle])
         tag = late.offload()
@@ -148,6 +188,12 @@ def test_set_03_full_table(nic, watch, flows, defer):
         with pytest.raises(SendTagRefused):
             flows.open(openssl=False)
         late.free()
+        found = rx_flows.open(openssl=False)
+        assert found.tag.handle not in handles
+        bring(found)
+        found.free()
         assert len(filler.fill(1)) == 1
     carry(first, IN_ORDER)
+    bring(into)
+    into.free()
     empty(nic, watch)
