@@ -1,72 +1,60 @@
-"""TLS flows that the card decrypts: a far end that writes, its packets, and what came of them judged.
+"""TLS flows that the card decrypts: their packets are sent, and what came of them is judged.
 
 `ReceiveFlows` is the `rx_flows` fixture. Every packet that comes is held against the frame that was
 sent, in order: as on the wire, or with the content of its records decrypted and all else unchanged,
 as its mark says. What the driver's `TlsReceiver` reads is compared by SHA-256 with what the far end
 has written.
-
-Places in a stream are offsets: bytes from the flow's first TCP sequence number on. Bytes before it
-are made up.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import random
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from struct import Struct
 from typing import Any, NamedTuple
 
 import pytest
 
 from harness.fixtures import wait_for
-from harness.peer import MAC as PEER_MAC
 from harness.peer import Peer
-from harness.tls_flow import ACK, FIRST_PORT, KEY_UPDATE, PEER_PORT, START, make_session
-from harness.tls_stream import PlaintextScanner, marked, tcp_segment
+from harness.tls_flow import FIRST_PORT, PEER_PORT, START, make_session
+from harness.tls_in_order import InOrder
+from harness.tls_rx_stream import AEAD_SUITES, KINDS, FarEnd, ReceiveStream, Record
+from harness.tls_stream import PlaintextScanner, tcp_segment
 from harness.traffic import IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
 from tlsnic.abi.enums import CipherSuite, Offload, RxFlags, TlsRxState, TlsTrackerState
 from tlsnic.abi.structures import TlsFlowState
-from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
+from tlsnic.abi.suites import MAX_PLAINTEXT
 from tlsnic.driver.nic import Nic
 from tlsnic.driver.rx import RxPacket
-from tlsnic.driver.tls.framing import APPLICATION_DATA, HANDSHAKE, Framer
 from tlsnic.driver.tls.receive_tag import ReceiveTag, Resync
 from tlsnic.driver.tls.session import FlowAddress, TlsSession
 
+__all__ = [
+    "AEAD_SUITES",
+    "AS_ON_WIRE",
+    "AUTH_FAILED",
+    "DECRYPTED",
+    "KINDS",
+    "MSS",
+    "NONE",
+    "Arrived",
+    "FarEnd",
+    "ReceiveFlow",
+    "ReceiveFlows",
+    "Record",
+]
+
 NONE, AS_ON_WIRE, DECRYPTED, AUTH_FAILED = TlsRxState
 """How a packet has come."""
-AEAD_SUITES = [suite for suite, layout in SUITES.items() if not layout.mac_key_bytes]
-KINDS = [
-    CipherSuite.TLS12_AES_128_GCM,
-    CipherSuite.TLS12_CHACHA20_POLY1305,
-    CipherSuite.TLS13_AES_256_GCM,
-    CipherSuite.TLS13_CHACHA20_POLY1305,
-]
-"""One for each way in which records are laid out and encrypted."""
 MSS = 1400
 """Fits with IPv6 and TCP timestamps."""
 _TIMEOUT_S = 10.0
 _MASK = 0xFFFF_FFFF
 _HALF = 1 << 31
-_TCP = Struct("!HHIIBBHHH")
-_IP4 = Struct("!BBHHHBBH4s4s")
-_IP6 = Struct("!IHBB16s16s")
 _WHOLE = (b"\0\0", b"\x40\0")
 """IPv4: flags and offset of what is no fragment."""
-_BEFORE = random.Random("before the first record").randbytes(1 << 16)
-
-
-class Record(NamedTuple):
-    """A record of a stream."""
-
-    start: int
-    """Offset of its header."""
-    end: int
-    number: int
-    """u64 record number."""
 
 
 class Arrived(NamedTuple):
@@ -80,51 +68,6 @@ class Arrived(NamedTuple):
     """That ended in it, by its completion."""
     segments: int
     packet: RxPacket
-
-
-class FarEnd:
-    """OpenSSL that sends us records; its connection is used by one flow after the other.
-
-    `in_use`: some flow has it.
-    """
-
-    def __init__(self, suite: CipherSuite) -> None:
-        """Makes the handshake; see `take`."""
-        from harness.tls import TlsPeer  # noqa: PLC0415 - slow to import in a guest
-
-        self._peer = TlsPeer.make(suite)
-        self._session = self._peer.receive_session
-        self.number = self._session.record_number
-        """Of the next record."""
-        self.in_use = True
-
-    @classmethod
-    def take(cls, suite: CipherSuite) -> FarEnd:
-        """One that no flow has; they are kept, as a handshake is slow in a guest."""
-        for far in _far_ends[suite]:
-            if not far.in_use:
-                far.in_use = True
-                return far
-        far = cls(suite)
-        _far_ends[suite].append(far)
-        return far
-
-    def session(self, max_plaintext: int = MAX_PLAINTEXT) -> TlsSession:
-        """What we receive with, from the next record on."""
-        known = self._session
-        return TlsSession(
-            known.suite, known.key, known.iv, record_number=self.number, max_plaintext=max_plaintext
-        )
-
-    def write(self, plaintext: bytes) -> bytes:
-        """One record, of at most 16384 bytes of plaintext."""
-        wire = self._peer.send(plaintext)
-        assert len(wire) == 5 + int.from_bytes(wire[3:5], "big"), "more than one record"
-        self.number += 1
-        return wire
-
-
-_far_ends: dict[CipherSuite, list[FarEnd]] = {suite: [] for suite in AEAD_SUITES}
 
 
 class ReceiveFlows:
@@ -287,14 +230,12 @@ class ReceiveFlows:
             flow.close()
 
 
-class ReceiveFlow:
-    """One connection: its receive tag, its stream, and what has come of it.
+class ReceiveFlow(ReceiveStream):
+    """One connection: its stream, its receive tag, and what has come of it.
 
-    Attributes: `tag`; `receiver`, a TlsReceiver or None; `wire`, the stream as sent by the far end;
-    `clear`, the same with all content decrypted; `records`; `plaintext`, application data of all of
-    them; `sent_end`, offset behind the newest byte that was sent; `sent`, frames that were sent and
-    have not come yet; `arrived`; `read_bytes`, so much plaintext was read; `tcp_options` of its
-    packets.
+    Attributes besides those of the stream: `tag`; `receiver`, a TlsReceiver or None; `sent_end`,
+    offset behind the newest byte that was sent; `sent`, frames that were sent and have not come
+    yet; `arrived`; `read_bytes`, so much plaintext was read.
     """
 
     tag: ReceiveTag | None
@@ -308,29 +249,17 @@ class ReceiveFlow:
         far: FarEnd | None,
     ) -> None:
         """Use `ReceiveFlows.open`."""
+        super().__init__(address, session, sequence, far, flows.scanner, flows.nic.mac_address)
         self.flows = flows
-        self.address = address
-        self.session = session
-        self.sequence = sequence & _MASK
-        self.far = far
         self.tag = None
         self.receiver: Any = None
-        self.wire = bytearray()
-        self.clear = bytearray()
-        self.records: list[Record] = []
-        self.plaintext = bytearray()
         self.sent_end = 0
         self.sent: deque[bytes] = deque()
         self.arrived: list[Arrived] = []
         self.read_bytes = 0
-        self.tcp_options = b""
         self._looked_at = 0
-        self._connection = _InOrder(flows.nic, address, self.sequence)
+        self._connection = InOrder(flows.nic, address, self.sequence)
         self._digest = hashlib.sha256()
-        self._framer: Framer | None = None
-        self._software: Any = None
-        if far is None:
-            self._new_keys(session)
 
     # Offload
 
@@ -371,131 +300,7 @@ class ReceiveFlow:
             self.far.in_use = False
             self.far = None
 
-    # The far end writes
-
-    def write(self, *sizes: int) -> list[Record]:
-        """Records of so many bytes of plaintext, with the marker in it."""
-        return [self.write_plaintext(marked(size, len(self.records))) for size in sizes]
-
-    def write_plaintext(self, plaintext: bytes) -> Record:
-        """One record with this plaintext, by whoever writes."""
-        if self.far is None:
-            return self.write_bytes(plaintext)
-        number = self.far.number
-        wire = self.far.write(plaintext)
-        layout = self.session.layout
-        content = plaintext + (b"\x17" if layout.is_tls13 else b"")
-        assert len(wire) == layout.prefix_bytes + len(content) + layout.tag_bytes
-        self.plaintext += plaintext
-        clear = wire[: layout.prefix_bytes] + content + wire[-layout.tag_bytes :]
-        return self.append(wire, clear, number)
-
-    def write_bytes(
-        self, plaintext: bytes, *, content_type: int = APPLICATION_DATA, **options: Any
-    ) -> Record:
-        """One record by software TLS; `options` are those of `Framer.frame`."""
-        assert self._framer is not None, "OpenSSL writes"
-        record = self._framer.frame(content_type, plaintext, **options)
-        wire = self._software.encrypt(record)
-        tag_bytes = self.session.layout.tag_bytes
-        if content_type == APPLICATION_DATA:
-            self.plaintext += plaintext
-        clear = record.data[:-tag_bytes] + wire[-tag_bytes:]
-        return self.append(wire, clear, record.number)
-
-    def append(self, wire: bytes, clear: bytes | None = None, number: int = 0) -> Record:
-        """Any bytes as a record; `clear`: with content decrypted, None when there is none.
-
-        Fails the test when the marker is in `wire`.
-        """
-        self.flows.scanner.check([wire])
-        record = Record(len(self.wire), len(self.wire) + len(wire), number)
-        self.wire += wire
-        self.clear += wire if clear is None else clear
-        self.records.append(record)
-        return record
-
-    def key_update(self) -> TlsSession:
-        """Write a KeyUpdate message. What follows has the keys of the session that is returned."""
-        self.write_bytes(KEY_UPDATE, content_type=HANDSHAKE)
-        session = make_session(self.session.suite, seed=1000 + len(self.records))
-        self._new_keys(session)
-        return session
-
-    def _new_keys(self, session: TlsSession) -> None:
-        from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - slow in a guest
-
-        self._framer, self._software = Framer(session), SoftwareTls(session)
-
-    def skip_numbers(self, count: int) -> None:
-        """So many records were made up by `append`: the next has a number that is higher by it."""
-        assert self._framer is not None, "OpenSSL writes"
-        self._framer.next_number += count
-
-    @property
-    def end(self) -> int:
-        """Offset behind the last record."""
-        return len(self.wire)
-
-    def at(self, offset: int) -> int:
-        """u32 TCP sequence number of a place in the stream."""
-        return self.sequence + offset & _MASK
-
-    # Packets
-
-    def payload(self, begin: int, end: int) -> bytes:
-        """Bytes of the stream on the wire; those before the flow's start are made up."""
-        assert begin <= end <= len(self.wire)
-        before = _BEFORE[begin : min(end, 0) or None] if begin < 0 else b""
-        return before + self.wire[max(begin, 0) : max(end, 0)]
-
-    def frame(
-        self,
-        begin: int,
-        end: int,
-        *,
-        payload: bytes | None = None,
-        tcp_flags: int = ACK,
-        ip_options: bytes = b"",
-        bad: str = "",
-    ) -> bytes:
-        """The frame with bytes `begin` to `end` of the stream, or `payload` at their place.
-
-        ip_options: IPv4. bad: "tcp" or "ip", the checksum that is wrong.
-        """
-        if payload is None:
-            payload = self.payload(begin, end)
-        address, options = self.address, self.tcp_options
-        here, there = address.local_address, address.remote_address
-        size = 20 + len(options) + len(payload)
-        tcp = _TCP.pack(
-            address.remote_port,
-            address.local_port,
-            self.at(begin),
-            1,
-            5 + len(options) // 4 << 4,
-            tcp_flags,
-            0xFFFF,
-            0,
-            0,
-        )
-        tcp += options
-        pseudo = there + here + size.to_bytes(4, "big") + b"\0\0\0\6"
-        checksum = _checksum(pseudo + tcp + payload) ^ (0x0110 if bad == "tcp" else 0)
-        tcp = tcp[:16] + checksum.to_bytes(2, "big") + tcp[18:]
-        if address.ip_version == 4:
-            words = 5 + len(ip_options) // 4
-            ip = _IP4.pack(0x40 | words, 0, 4 * words + size, 1, 0x4000, 64, 6, 0, there, here)
-            ip += ip_options
-            checksum = _checksum(ip) ^ (0x0110 if bad == "ip" else 0)
-            ip = ip[:10] + checksum.to_bytes(2, "big") + ip[12:]
-            ethertype = b"\x08\0"
-        else:
-            ip = _IP6.pack(6 << 28, size, 6, 64, there, here)
-            ethertype = b"\x86\xdd"
-        if address.vlan_id is not None:
-            ethertype = b"\x81\0" + address.vlan_id.to_bytes(2, "big") + ethertype
-        return self.flows.nic.mac_address + PEER_MAC + ethertype + ip + tcp + payload
+    # The card gets it
 
     def send(self, begin: int, end: int, *, mss: int = MSS) -> None:
         """Bytes `begin` to `end` of the stream, in packets of at most `mss` bytes."""
@@ -630,74 +435,12 @@ class ReceiveFlow:
         return sum(bool(one.packet.flags & RxFlags.RESYNC) for one in arrived)
 
 
-class _InOrder:
-    """The parts of a connection, and of the host it belongs to, that a TlsReceiver uses: pieces
-    of the stream in order with their marks. Of what comes twice, the first counts."""
-
-    def __init__(self, nic: Nic, address: FlowAddress, sequence: int) -> None:
-        self.nic = nic
-        self.endpoint = _Endpoint(
-            address.local_address,
-            address.local_port,
-            address.remote_address,
-            address.remote_port,
-            address.vlan_id,
-        )
-        self.at_end = self.closed = False
-        self._start = sequence
-        self._reached = self._read = 0
-        self._waiting: list[tuple[int, bytes, bool]] = []
-        self._pieces: list[tuple[bytes, bool]] = []
-
-    @property
-    def read_sequence(self) -> int:
-        """u32 TCP sequence number behind what was read."""
-        return self._start + self._read & _MASK
-
-    def add(self, start: int, payload: bytes, mark: bool) -> None:
-        """A packet's payload, at this offset."""
-        self._waiting.append((start, payload, mark))
-        taken = True
-        while taken:
-            taken = False
-            for piece in list(self._waiting):
-                start, payload, mark = piece
-                if start > self._reached:
-                    continue
-                self._waiting.remove(piece)
-                payload = payload[self._reached - start :]
-                if payload:
-                    taken = True
-                    self._reached += len(payload)
-                    self._pieces.append((payload, mark))
-
-    def read_marked(self) -> list[tuple[bytes, bool]]:
-        """As `Connection.read_marked`."""
-        pieces, self._pieces = self._pieces, []
-        self._read = self._reached
-        return pieces
-
-
-class _Endpoint(NamedTuple):
-    local_address: bytes
-    local_port: int
-    remote_address: bytes
-    remote_port: int
-    vlan: int | None
-
-
 @pytest.fixture
 def rx_flows(nic: Nic, peer: Peer) -> Iterator[ReceiveFlows]:
     """Receive flows of `nic`, with receive checksum and receive TLS switched on."""
     opened = ReceiveFlows(nic, peer)
     yield opened
     opened.close()
-
-
-def _checksum(data: bytes) -> int:
-    """RFC 1071."""
-    data += b"\0" * (len(data) & 1)
-    return ~(int.from_bytes(data, "big") % 0xFFFF) & 0xFFFF
 
 
 def _xor(a: bytes | bytearray, b: bytes | bytearray) -> bytes:
