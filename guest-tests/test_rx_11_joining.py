@@ -44,6 +44,12 @@ def write(flow, records=1, size=RECORD):
     return flow.write(*[size - overhead] * records)
 
 
+def segments(flow, begin, end):
+    """Frames with these bytes of the stream."""
+    flow.sent_end = max(flow.sent_end, end)
+    return [flow.frame(at, min(at + SEGMENT, end)) for at in range(begin, end, SEGMENT)]
+
+
 def groups(flow):
     """Segments and state of each packet that has come."""
     return [(one.segments, one.state) for one in flow.collect()]
@@ -66,25 +72,26 @@ def test_rx_11_decrypted_segments_are_joined(joining, rx_flows, suite):
 def test_rx_11_loss_and_recovery(joining, rx_flows, suite):
     """Segments that follow each other come on the wire's side of the line, then on the other."""
     flow = rx_flows.open(suite)
-    write(flow, 4)
-    flow.send(0, 2 * SEGMENT, mss=SEGMENT)  # the third is lost
-    flow.send(RECORD, RECORD + SEGMENT)  # of the second record all comes
-    flow.send(RECORD + SEGMENT, 3 * RECORD, mss=SEGMENT)
-    assert groups(flow) == [(2, DECRYPTED), (6, DECRYPTED)]
-    flow.send(2 * SEGMENT, RECORD)
-    # In the fourth record the first segment but the header is lost.
-    flow.send(3 * RECORD, 3 * RECORD + 20)
-    flow.send(3 * RECORD + SEGMENT, 4 * RECORD, mss=SEGMENT)
-    write(flow, 2)
-    flow.send(4 * RECORD, 6 * RECORD, mss=SEGMENT)
+    write(flow, 6)
+    fourth = flow.records[3].start
+    rx_flows.send(
+        *segments(flow, 0, 2 * SEGMENT),  # what is behind it is lost
+        *segments(flow, RECORD, fourth + 20),
+        # Content of the fourth record is lost.
+        *segments(flow, fourth + SEGMENT, flow.end),
+        # And comes again.
+        *segments(flow, 2 * SEGMENT, RECORD),
+        *segments(flow, fourth + 20, fourth + SEGMENT),
+    )
     assert groups(flow) == [
-        (1, AS_ON_WIRE),
-        (1, DECRYPTED),
+        (2, DECRYPTED),
+        (7, DECRYPTED),  # the last one is shorter and ends it
         (2, AS_ON_WIRE),
         (6, DECRYPTED),
+        (1, AS_ON_WIRE),
+        (1, AS_ON_WIRE),
     ]
-    flow.send(3 * RECORD + 20, 3 * RECORD + SEGMENT)
-    flow.check()
+    assert flow.check() == {Offloaded.FULLY: 4, Offloaded.PARTLY: 2}
 
 
 @every_kind
@@ -95,9 +102,11 @@ def test_rx_11_failed_authentication(joining, rx_flows, watch, suite):
     watch.expect(Diagnostic.TLS_AUTH)
     payload = bytearray(flow.payload(2 * SEGMENT, RECORD))
     payload[-1] ^= 1
-    flow.send(0, 2 * SEGMENT, mss=SEGMENT)
-    rx_flows.send(flow.frame(2 * SEGMENT, RECORD, payload=bytes(payload)))
-    flow.send(RECORD, flow.end, mss=SEGMENT)
+    rx_flows.send(
+        *segments(flow, 0, 2 * SEGMENT),
+        flow.frame(2 * SEGMENT, RECORD, payload=bytes(payload)),
+        *segments(flow, RECORD, flow.end),
+    )
     found = groups(flow)
     assert found[-2:] == [(1, AUTH_FAILED), (9, AS_ON_WIRE)]
 
@@ -106,8 +115,7 @@ def test_rx_11_the_packet_with_a_question(joining, rx_flows):
     """RESYNC is of the packet that has the header that is asked for."""
     flow = rx_flows.open()
     write(flow, 5)
-    flow.send(0, RECORD, mss=SEGMENT)
-    flow.send(RECORD + SEGMENT, flow.end, mss=SEGMENT)
+    rx_flows.send(*segments(flow, 0, RECORD), *segments(flow, RECORD + SEGMENT, flow.end))
     arrived = flow.collect()
     assert [(one.segments, one.state) for one in arrived] == [
         (3, DECRYPTED),
@@ -127,9 +135,11 @@ def test_rx_11_damaged_packet(joining, rx_flows):
     """A wrong checksum ends what is joined, and the packet behind it starts anew."""
     flow = rx_flows.open()
     write(flow, 3)
-    flow.send(0, 3 * SEGMENT, mss=SEGMENT)
-    rx_flows.send(flow.frame(RECORD, RECORD + SEGMENT, bad="tcp"))
-    flow.send(RECORD, flow.end, mss=SEGMENT)
+    rx_flows.send(
+        *segments(flow, 0, RECORD),
+        flow.frame(RECORD, RECORD + SEGMENT, bad="tcp"),
+        *segments(flow, RECORD, flow.end),
+    )
     assert groups(flow) == [(3, DECRYPTED), (1, AS_ON_WIRE), (6, DECRYPTED)]
     flow.check()
 
@@ -140,10 +150,10 @@ def test_rx_11_flows_side_by_side(joining, rx_flows):
     plain = rx_flows.open(KINDS[0], resync=None)
     for flow in (good, lossy, plain):
         write(flow, 4)
-    for begin in range(0, good.end, SEGMENT):
-        for flow in (good, lossy, plain):
-            if flow is not lossy or begin != SEGMENT:
-                flow.send(begin, begin + SEGMENT)
+    side_by_side = zip(*[segments(flow, 0, flow.end) for flow in (good, lossy, plain)], strict=True)
+    frames = [frame for together in side_by_side for frame in together]
+    del frames[3 + 1]  # the second one of the lossy flow
+    rx_flows.send(*frames)
     assert groups(good) == [(12, DECRYPTED)]
     assert groups(lossy) == [(1, DECRYPTED), (1, AS_ON_WIRE), (9, DECRYPTED)]
     assert {one.packet.flow for one in plain.collect()} == {0}
