@@ -105,6 +105,11 @@ def check_loss(flows, suite, resync, cuts_of, lost, delay):
     )
 
 
+def spread(numbers, count):
+    """About `count` of these numbers, at equal distances."""
+    return numbers[:: max(1, len(numbers) // count)]
+
+
 def by_size(packet_bytes):
     """Packets of one size, wherever records begin."""
     return lambda records: [*range(0, records[-1].end, packet_bytes), records[-1].end]
@@ -126,9 +131,9 @@ def record_pairs(records):
 @pytest.mark.parametrize("resync", [Resync.HOST, Resync.TAG], ids=lambda r: r.name)
 def test_rsy_11_any_packet_of_one_size(rx_flows, scale, suite, resync):
     """Each in turn is lost, and comes again 1 or 4 packets later."""
-    every = scale(1, 7)
+    losses = scale(16, 2)
     for packet_bytes, count in ((311, 16), (1000, 4)):
-        for lost in range(0, count, every):
+        for lost in spread(range(count), losses):
             for delay in (1, 4):
                 check_loss(rx_flows, suite, resync, by_size(packet_bytes), lost, delay)
 
@@ -137,7 +142,7 @@ def test_rsy_11_any_packet_of_one_size(rx_flows, scale, suite, resync):
 def test_rsy_11_only_what_it_touched(rx_flows, scale):
     """A packet without a header, and none that begins in one record and ends in the next: that
     one record is not offloaded, and no other."""
-    for lost in range(1, 2 * len(SIZES) - 2, scale(2, 12)):
+    for lost in spread(range(1, 2 * len(SIZES) - 2, 2), scale(11, 2)):
         for resync in (Resync.HOST, Resync.TAG, Resync.NONE):
             hurt, touched = check_loss(rx_flows, GCM13, resync, by_record, lost, 2)
             assert hurt == touched == {lost // 2}
@@ -146,7 +151,7 @@ def test_rsy_11_only_what_it_touched(rx_flows, scale):
 @pytest.mark.row("RSY-11")
 def test_rsy_11_up_to_the_answer(rx_flows, scale):
     """With a header: those that it touched, and those that had begun when the answer came."""
-    for lost in range(0, 2 * len(SIZES) - 4, scale(2, 12)):
+    for lost in spread(range(0, 2 * len(SIZES) - 4, 2), scale(10, 2)):
         for delay in (1, 3, 5):
             hurt, touched = check_loss(rx_flows, GCM12, Resync.HOST, by_record, lost, delay)
             assert touched == {lost // 2}
@@ -158,7 +163,7 @@ def test_rsy_11_up_to_the_answer(rx_flows, scale):
 @pytest.mark.row("RSY-11")
 def test_rsy_11_up_to_the_tag(rx_flows, scale):
     """By tag: those that it touched, and the first whole one behind, whose tag it was."""
-    for lost in range(0, 2 * len(SIZES) - 4, scale(2, 12)):
+    for lost in spread(range(0, 2 * len(SIZES) - 4, 2), scale(10, 2)):
         hurt, touched = check_loss(rx_flows, GCM12, Resync.TAG, by_record, lost, 5)
         assert hurt == touched | {lost // 2 + 1}
     for lost in range(len(SIZES) // 2 - 2):
