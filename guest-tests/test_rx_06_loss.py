@@ -16,6 +16,7 @@ from tlsnic.driver.tls.receive_stream import Offloaded
 from tlsnic.driver.tls.receive_tag import Resync
 
 every_kind = pytest.mark.parametrize("suite", KINDS, ids=lambda suite: suite.name)
+two_kinds = pytest.mark.parametrize("suite", KINDS[::3], ids=lambda suite: suite.name)
 every_resync = pytest.mark.parametrize(
     "resync", [Resync.HOST, Resync.TAG, Resync.BOTH, Resync.NONE], ids=lambda resync: resync.name
 )
@@ -25,7 +26,7 @@ GCM12 = CipherSuite.TLS12_AES_128_GCM
 
 @pytest.mark.row("RX-06")
 @every_resync
-@every_kind
+@two_kinds
 def test_rx_06_loss_inside_a_record(rx_flows, suite, resync):
     """The rest of that record comes as on the wire, and the next one decrypted. Nobody asks."""
     flow = rx_flows.open(suite, resync=resync)
@@ -57,9 +58,7 @@ LOSSES = {
 
 @pytest.mark.row("RX-06")
 @pytest.mark.parametrize("case", LOSSES)
-@pytest.mark.parametrize(
-    "suite", [GCM12, CipherSuite.TLS13_CHACHA20_POLY1305], ids=lambda suite: suite.name
-)
+@two_kinds
 def test_rx_06_edges(rx_flows, suite, case):
     """Lost is all up to a header, or all from the last byte of one."""
     flow = rx_flows.open(suite)
@@ -122,6 +121,19 @@ def test_rx_06_every_record_is_hit(rx_flows, suite):
         flow.send(begin, end)
     assert flow.check() == {PARTLY: 20}
     assert flow.query().questions == 0
+
+
+def come_back(flow):
+    """The card decrypts again before long: hints come less and less often."""
+    for _ in range(40):
+        flow.write(150)
+        flow.send_rest()
+        flow.collect()
+        flow.read()
+        flow.settled()
+        if flow.arrived[-1].state is DECRYPTED:
+            return
+    raise AssertionError("offload has not come back")
 
 
 def lose_header(flow, first_byte, last_byte, *, mss=500):
@@ -222,13 +234,7 @@ def test_rx_07_by_hints_alone(rx_flows, suite):
     flow.send(hit.start, hit.start + 31)
     flow.collect()
     flow.read()
-    for _ in range(40):
-        flow.write(150)
-        flow.send_rest()
-        flow.collect()
-        flow.read()
-        flow.settled()
-    assert flow.arrived[-1].state is DECRYPTED
+    come_back(flow)
     flow.check()
     state = flow.query()
     assert state.tracker_state == TlsTrackerState.OFFLOAD
@@ -245,7 +251,7 @@ def test_rx_07_any_loss(rx_flows, scale, resync):
     for suite in suites:
         flow = rx_flows.open(suite, resync=resync)
         late = []
-        for _ in range(scale(12, 2)):
+        for _ in range(scale(12, 1)):
             flow.write(*[source.choice([20, 200, 900, 4000]) for _ in range(6)])
             cuts = [*range(flow.sent_end, flow.end, 700), flow.end]
             for begin, end in itertools.pairwise(cuts):
@@ -261,11 +267,5 @@ def test_rx_07_any_loss(rx_flows, scale, resync):
             flow.settled()
         flow.check()
         assert {one.state for one in flow.arrived} == {AS_ON_WIRE, DECRYPTED}
-        for _ in range(40):  # hints come less and less often
-            flow.write(150)
-            flow.send_rest()
-            flow.collect()
-            flow.read()
-            flow.settled()
-        assert flow.arrived[-1].state is DECRYPTED
+        come_back(flow)
         assert flow.query().auth_failures == 0
