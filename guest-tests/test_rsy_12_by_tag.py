@@ -4,10 +4,10 @@ import random
 
 import pytest
 from harness.tls_flow import make_session
-from harness.tls_resync import answer, counts, take_question, take_questions
-from harness.tls_rx_flow import AS_ON_WIRE, DECRYPTED, KINDS
+from harness.tls_resync import answer, counts, hint, take_question, take_questions
+from harness.tls_rx_flow import AS_ON_WIRE, AUTH_FAILED, DECRYPTED, KINDS
 
-from tlsnic.abi.enums import CipherSuite, CommandStatus, TlsTrackerState
+from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsTrackerState
 from tlsnic.driver.tls.framing import Framer
 from tlsnic.driver.tls.receive_stream import Offloaded
 from tlsnic.driver.tls.receive_tag import Resync
@@ -146,6 +146,25 @@ def test_rsy_12_replayed(rx_flows):
             AS_ON_WIRE,
             DECRYPTED,
         ]
+
+
+@pytest.mark.row("RSY-12")
+def test_rsy_12_replayed_from_the_gap(rx_flows, expect_diagnostic):
+    """One of the records that were lost, put where another belongs, is whole and has a number that
+    fits: no tag can tell where it belongs. Whoever does that breaks the connection in any case,
+    as these bytes are in its stream. Nothing is decrypted with a wrong number: the next record
+    fails, and the stack's hint brings the flow back."""
+    for suite in KINDS:
+        expect_diagnostic(Diagnostic.TLS_AUTH)
+        flow = opened(rx_flows, suite)
+        assert send_record(flow, CANDIDATE + 1, wire(flow, CANDIDATE - 1)) is AS_ON_WIRE
+        assert flow.query().tag_resyncs == 1
+        assert send_record(flow, CANDIDATE + 2) is AUTH_FAILED
+        assert send_record(flow, CANDIDATE + 3) is AS_ON_WIRE
+        assert flow.tracker == TlsTrackerState.HALTED
+        following = flow.records[CANDIDATE + 4]
+        assert hint(flow, following.start, following.number) == OK
+        assert send_record(flow, CANDIDATE + 4) is DECRYPTED
 
 
 @pytest.mark.row("RSY-12")
