@@ -8,11 +8,13 @@ with a device process of its own (`tlsnic.qemu.peer.keys`), also for a guest.
 import pytest
 from harness.registers import elements
 from harness.tls_flow import create, flow_block, make_session
+from harness.tls_rx_flow import DECRYPTED
 
 from tlsnic.abi import registers as reg
 from tlsnic.abi.enums import CipherSuite, Diagnostic
 from tlsnic.abi.structures import TlsFlowQueryCommand, TlsFlowState
 from tlsnic.driver.errors import CommandError, SendTagRefused
+from tlsnic.driver.tls.receive_tag import Resync
 from tlsnic.qemu.peer import memory
 
 pytestmark = pytest.mark.row("SET-09")
@@ -148,4 +150,75 @@ def test_set_09_wiped_on_destroy(peer):
 def test_set_09_wiped_on_reset(peer):
     hows = ["soft", "function", "vfio", "disconnect"]
     report = peer.check("secrets", seed=95, hows=hows, suites=["TLS13_AES_128_GCM"])
+    assert report["hows"] == hows
+
+
+# Receive
+
+
+def lose(flow):
+    """Records in order and in pieces, one of them lost, so that the card asks."""
+    flow.write(700, 700, 700, 700)
+    last = flow.records[-1].start
+    flow.send(0, 1000)
+    assert flow.states() == [DECRYPTED]
+    flow.send(last - 10, last + 100)
+    flow.collect()
+
+
+@pytest.mark.parametrize("suite", SUITES[:2], ids=lambda suite: suite.name)
+def test_set_09_receive_queries_events_and_dma(nic, bus, rx_flows, scale, suite):
+    session = make_session(suite, seed=96)
+    flow = rx_flows.open(session=session, reader=False, resync=Resync.BOTH)
+    assert in_dma_memory(session) == set(), "after alloc"
+    lose(flow)
+    registers = b"".join(
+        bus.read(0, offset, register.size_bytes).to_bytes(register.size_bytes, "little")
+        for register, offset in elements(every=scale(1, 64))
+    )
+    assert_hidden(session, registers, "BAR 0")
+    _, block = nic.admin.execute_block(
+        TlsFlowQueryCommand(handle=flow.tag.handle), bytes(4096), length=4096
+    )
+    assert not any(block[TlsFlowState.SIZE :]), "a query writes no more than its block"
+    assert_hidden(session, block, "the query block")
+    assert in_dma_memory(session) == set(), "with rings, events and buffers"
+    shown = [flow.tag, flow.tag.query(), flow.tag.counters, nic.tls_receive_counters]
+    for thing in (*shown, *flow.arrived, *nic.events.events):
+        assert_hidden_in_text(session, f"{thing} {thing!r}")
+    flow.free()
+    assert in_dma_memory(session) == set()
+
+
+@pytest.mark.parametrize("why", ["rekey", "duplicate", "bad field"])
+def test_set_09_receive_commands_leave_no_key(nic, watch, rx_flows, why):
+    """What is taken and what is refused is wiped in DMA memory alike."""
+    suite = CipherSuite.TLS13_AES_256_GCM
+    flow = rx_flows.open(suite, openssl=False, reader=False)
+    session = make_session(suite, seed=97)
+    if why == "rekey":
+        flow.tag.modify_rekey(session, flow.sequence)
+    elif why == "duplicate":
+        with pytest.raises(SendTagRefused) as caught:
+            nic.rcv_tag_alloc(session, flow.address, 5)
+    else:
+        watch.expect(Diagnostic.COMMAND_FIELD)
+        with pytest.raises(CommandError) as caught:
+            create(nic, flow_block(session, flow.address, direction=1, key_length=31))
+    assert in_dma_memory(session) == set()
+    if why != "rekey":
+        assert_hidden_in_text(session, f"{caught.value} {caught.value!r} {vars(caught.value)}")
+
+
+def test_set_09_receive_keys_wiped_on_destroy(peer):
+    """In the device process's memory; a rekey forgets the key before."""
+    names = [suite.name for suite in SUITES[:2]]
+    report = peer.check("received_secrets", seed=98, hows=["destroy"], suites=names)
+    assert report["suites"] == names
+    peer.check("received_secrets", seed=99, hows=["rekey"], suites=["TLS13_AES_256_GCM"])
+
+
+def test_set_09_receive_keys_wiped_on_reset(peer):
+    hows = ["soft", "function", "vfio", "disconnect"]
+    report = peer.check("received_secrets", seed=100, hows=hows, suites=["TLS13_AES_128_GCM"])
     assert report["hows"] == hows

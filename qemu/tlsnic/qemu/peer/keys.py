@@ -19,11 +19,11 @@ from tlsnic.qemu.peer import memory
 from tlsnic.qemu.peer.checks import SMALL, CheckFailed, expect_clean, hang_up, open_client
 from tlsnic.qemu.peer.device import DeviceProcess
 
-_TIMEOUT_S = 5.0
-_START = 1000
+TIMEOUT_S = 5.0
+START = 1000
 _SEARCHABLE_BYTES = 12
 """Shorter secrets (the salt of GCM) are anywhere by chance."""
-_ADDRESS = FlowAddress.make("192.0.2.1", 5001, "192.0.2.2", 443)
+ADDRESS = FlowAddress.make("192.0.2.1", 5001, "192.0.2.2", 443)
 HEADERS = bytes.fromhex(
     "02746c73ff01 02746c730001 0800"
     "4500 0000 0001 4000 4006 0000 c0000201 c0000202"
@@ -48,13 +48,14 @@ def secrets(
     with DeviceProcess(directory, "null", name=f"check-{seed}") as device:
         for how in hows:
             for name in suites:
-                found = _one_life(device, _session(CipherSuite[name], rng), how)
+                found = _one_life(device, make_session(CipherSuite[name], rng), how)
                 if found:
                     raise CheckFailed(f"still in the device after {how}, {name}: {sorted(found)}")
     return {"hows": list(hows), "suites": list(suites)}
 
 
-def _session(suite: CipherSuite, rng: random.Random) -> TlsSession:
+def make_session(suite: CipherSuite, rng: random.Random) -> TlsSession:
+    """Keys from `rng`."""
     layout = SUITES[suite]
     return TlsSession(
         suite,
@@ -64,20 +65,21 @@ def _session(suite: CipherSuite, rng: random.Random) -> TlsSession:
     )
 
 
+def wanted_of(session: TlsSession) -> dict[str, bytes]:
+    """The secrets that can be searched for, by name."""
+    secrets = {name: bytes(getattr(session, name)) for name in ("key", "iv", "mac_key")}
+    return {name: secret for name, secret in secrets.items() if len(secret) >= _SEARCHABLE_BYTES}
+
+
 def _one_life(device: DeviceProcess, session: TlsSession, how: str) -> set[str]:
     """A client that has a flow, and then does `how`; what is left of the flow's keys.
 
     Raises CheckFailed when keys are where they must never be, or the search proves nothing.
     """
-    names = ("key", "iv", "mac_key")
-    wanted = {
-        name: bytes(secret)
-        for name in names
-        if len(secret := getattr(session, name)) >= _SEARCHABLE_BYTES
-    }
+    wanted = wanted_of(session)
     with contextlib.closing(open_client(device.socket_path)) as bus:
         nic = Nic.attach(bus, SMALL)
-        tag = nic.snd_tag_alloc(session, _ADDRESS, _START)
+        tag = nic.snd_tag_alloc(session, ADDRESS, START)
         shared = memory.find(device.child.pid, wanted, shared_only=True)
         if shared:
             raise CheckFailed(f"still in DMA memory once the flow is made: {sorted(shared)}")
@@ -108,7 +110,7 @@ def _use(nic: Nic, tag: SendTag) -> None:
     ends = [entry.start_sequence for entry in tag.records]
     for start, end in ((ends[0], ends[2]), (ends[1], ends[2]), (ends[2], ends[2] + 90)):
         _send(nic, tag, start, end)
-    nic.drain_tx(_TIMEOUT_S)
+    nic.drain_tx(TIMEOUT_S)
     sent = nic.counters()["TX_TLS_ENCRYPTED_PACKETS"]
     if sent != 3:
         raise CheckFailed(f"{sent} of 3 packets were encrypted")
@@ -123,25 +125,26 @@ def _send(nic: Nic, tag: SendTag, start: int, end: int) -> None:
 
 def _rekey_twice(_bus: VfioUserBus, nic: Nic, tag: SendTag) -> None:
     rng = random.Random("rekey")
-    position = _START + 90 + sum(len(entry.record.data) for entry in list(tag.records)[:2])
+    position = START + 90 + sum(len(entry.record.data) for entry in list(tag.records)[:2])
     _send(nic, tag, position, tag.records.end_sequence)
     for _ in range(2):
-        tag.modify_rekey(_session(tag.session.suite, rng), tag.records.end_sequence)
+        tag.modify_rekey(make_session(tag.session.suite, rng), tag.records.end_sequence)
         framer, start = Framer(tag.session), tag.records.end_sequence
         tag.records.add(start, framer.frame(APPLICATION_DATA, bytes(100)))
         _send(nic, tag, start, tag.records.end_sequence)
-        nic.drain_tx(_TIMEOUT_S)
+        nic.drain_tx(TIMEOUT_S)
 
 
-def _soft_reset(bus: VfioUserBus, _nic: Nic, _tag: SendTag) -> None:
+def soft_reset(bus: VfioUserBus) -> None:
+    """By CONTROL."""
     bus.write(0, reg.CONTROL, reg.CONTROL_RESET_MASK, 4)
     bus.read(0, reg.STATUS, 4)  # which says that it has happened
 
 
 _DEEDS: dict[str, Callable[[VfioUserBus, Nic, SendTag], None]] = {
-    "destroy": lambda _bus, _nic, tag: tag.free(_TIMEOUT_S),
+    "destroy": lambda _bus, _nic, tag: tag.free(TIMEOUT_S),
     "rekey": _rekey_twice,
-    "soft": _soft_reset,
+    "soft": lambda bus, _nic, _tag: soft_reset(bus),
     "function": lambda bus, _nic, _tag: bus.flr(),
     "vfio": lambda bus, _nic, _tag: bus.reset(),
 }

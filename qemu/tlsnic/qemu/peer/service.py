@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from tlsnic.qemu.peer import checks, frames, keys, removal, tls
+from tlsnic.qemu.peer import checks, frames, keys, receive_keys, removal, tls
 from tlsnic.qemu.peer.traffic import Traffic
 from tlsnic.qemu.peer.wire_end import FarEnd
 
@@ -47,6 +47,9 @@ class Service:
             "check.killed_client": lambda **kw: checks.killed_client(self.directory, **kw),
             "check.removal": lambda **kw: removal.removal(self.directory, **kw),
             "check.secrets": lambda **kw: keys.secrets(self.directory, **kw),
+            "check.received_secrets": lambda **kw: receive_keys.received_secrets(
+                self.directory, **kw
+            ),
             "check.unshared_ram": lambda **kw: checks.unshared_ram(self.directory, **kw),
             "check.unshared_qemu": lambda **kw: checks.unshared_qemu(self.directory, **kw),
             "tls.decrypt": lambda **kw: tls.decrypt(self.directory, **kw),
