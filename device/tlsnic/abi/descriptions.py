@@ -1061,8 +1061,8 @@ ENUMS: dict[str, str] = {
     "TlsRxState.NONE": "Not a TLS flow of this device.",
     "TlsRxState.AS_ON_WIRE": "TLS flow, but the packet is exactly as on the wire.",
     "TlsRxState.DECRYPTED": (
-        "All record payload in the packet is decrypted, and every record that ended in it "
-        "was verified."
+        "All record content in the packet is decrypted. Records that ended in it were "
+        "verified, but for one of which a part came as on the wire before."
     ),
     "TlsRxState.AUTH_FAILED": (
         "A record that ended in the packet failed authentication. The packet is as on the wire."

@@ -341,8 +341,8 @@ class TlsRxState(IntEnum):
     AS_ON_WIRE = 1
     """TLS flow, but the packet is exactly as on the wire."""
     DECRYPTED = 2
-    """All record payload in the packet is decrypted, and every record that ended in it was
-    verified.
+    """All record content in the packet is decrypted. Records that ended in it were verified, but
+    for one of which a part came as on the wire before.
     """
     AUTH_FAILED = 3
     """A record that ended in the packet failed authentication. The packet is as on the wire."""

@@ -914,8 +914,8 @@ enum tlsnic_tls_rx_state {
 	/* TLS flow, but the packet is exactly as on the wire. */
 	TLSNIC_TLS_RX_STATE_AS_ON_WIRE = 1,
 	/*
-	 * All record payload in the packet is decrypted, and every record that ended in it was
-	 * verified.
+	 * All record content in the packet is decrypted. Records that ended in it were verified, but
+	 * for one of which a part came as on the wire before.
 	 */
 	TLSNIC_TLS_RX_STATE_DECRYPTED = 2,
 	/* A record that ended in the packet failed authentication. The packet is as on the wire. */

@@ -84,6 +84,7 @@ def capture_files(pcap: Path | None, version: str) -> tuple[Path | None, Path | 
     """Where to write the capture and the key log, if at all."""
     if pcap is None:
         return None, None
+    pcap.mkdir(parents=True, exist_ok=True)
     return pcap / f"tls{version}.pcapng", pcap / f"tls{version}.keys"
 
 
