@@ -1,0 +1,53 @@
+"""The examples run: what they print, and their exit status, says that every byte came through."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tlsnic.qemu.parts import PartError, libvfio_user_path
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_S = 100
+with_traffic = [
+    pytest.mark.root,
+    pytest.mark.skipif(
+        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
+        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
+    ),
+    pytest.mark.skipif(
+        not all(map(shutil.which, ("ip", "openssl"))), reason="ip or openssl is missing"
+    ),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _library():
+    try:
+        libvfio_user_path(make=False)
+    except PartError as error:
+        pytest.skip(f"libvfio-user is not there: {error}")
+
+
+def run(name, *options):
+    command = [sys.executable, str(ROOT / "examples" / name), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=MOST_S, check=False)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_two_cards():
+    assert "SHA-256 equal" in run("two_cards.py")
+
+
+@pytest.mark.parametrize("name", [pytest.param("transmit.py", marks=with_traffic),
+                                  pytest.param("receive.py", marks=with_traffic)])  # fmt: skip
+def test_tls_to_and_from_openssl(name):
+    printed = run(name, "--size", "2", "--seed", "4")
+    assert printed.count("equal") == 2, printed
+    assert "DIFFERENT" not in printed
+    for version in ("1.2", "1.3"):
+        assert f"TLS {version} TLS1" in printed
