@@ -131,7 +131,7 @@ def record_pairs(records):
 @pytest.mark.parametrize("resync", [Resync.HOST, Resync.TAG], ids=lambda r: r.name)
 def test_rsy_11_any_packet_of_one_size(rx_flows, scale, suite, resync):
     """Each in turn is lost, and comes again 1 or 4 packets later."""
-    losses = scale(16, 2)
+    losses = scale(16, 1)
     for packet_bytes, count in ((311, 16), (1000, 4)):
         for lost in spread(range(count), losses):
             for delay in (1, 4):
