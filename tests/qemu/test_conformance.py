@@ -24,7 +24,7 @@ def test_rows_and_expression_reach_pytest():
     command = conformance.suite_command(args, "suite", python="python3", extra=["--x"])
     assert command[:3] == ["python3", "-m", "pytest"]
     assert command[-1] == "suite"
-    assert command[command.index("--rows") + 1] == "BUS,NET-03"
+    assert "--rows=BUS,NET-03" in command
     assert command[command.index("-k") + 1] == "ring or vlan"
     assert {"--ktap", "--x"} <= set(command)
 

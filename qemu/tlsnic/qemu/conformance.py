@@ -94,7 +94,8 @@ def suite_command(
     ini = f"{folder}/pytest.ini"
     command = [python, "-m", "pytest", "-c", ini, "--rootdir", folder, "--ktap", *extra]
     if args.rows:
-        command += ["--rows", args.rows]
+        # One word: before pytest knows the option, two would hide `folder` behind a -k.
+        command.append(f"--rows={args.rows}")
     if args.expression:
         command += ["-k", args.expression]
     return [*command, folder]
