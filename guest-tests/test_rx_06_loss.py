@@ -251,7 +251,7 @@ def test_rx_07_any_loss(rx_flows, scale, resync):
     for suite in suites:
         flow = rx_flows.open(suite, resync=resync)
         late = []
-        for _ in range(scale(12, 1)):
+        for _ in range(scale(12, 2)):
             flow.write(*[source.choice([20, 200, 900, 4000]) for _ in range(6)])
             cuts = [*range(flow.sent_end, flow.end, 700), flow.end]
             for begin, end in itertools.pairwise(cuts):
