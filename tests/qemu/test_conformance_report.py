@@ -38,8 +38,8 @@ def results_strategy():
     )
 
 
-def test_the_rows_are_the_bus_and_net_ones():
-    assert len(ROWS) == 63
+def test_the_rows_are_those_of_bus_ethernet_and_tls():
+    assert len(ROWS) == 89
     assert ROWS[0] == "BUS-01"
     assert ROWS[-1] == "STA-02"
 
