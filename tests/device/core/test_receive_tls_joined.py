@@ -12,6 +12,7 @@ from receive_rig import (
     DECRYPTED,
     NONE,
     OFFLOADS,
+    TIMESTAMP,
     ReceiveRig,
     begun,
     check,
@@ -27,7 +28,7 @@ from tlsnic.abi.enums import Offload, RxFlags
 from tlsnic.abi.structures import TlsFlowDestroyCommand
 from tlsnic.device.core.counters import COUNTER_REGISTERS
 
-ACK, PSH = 0x10, 8
+ACK, PSH, RST = 0x10, 8, 4
 
 
 # Coalescing
@@ -250,44 +251,59 @@ def test_an_undone_checksum_is_no_bad_one():
 
 
 COUNTERS = [register.name for register in COUNTER_REGISTERS]
-KINDS = ["good"] * 8 + ["lost", "twice", "damaged", "push", "forged", "late"]
+KINDS = ["good"] * 8 + ["lost", "twice", "damaged", "push", "forged", "late", "reset"]
 
 
 class Batch:
-    """Frames of some connections, with losses, repeats and damage, in one order."""
+    """Frames of some connections in bursts, with losses, repeats and damage, in one order.
 
-    def __init__(self, seed, streams, kinds):
+    even: all but the last of a stream are of this size; None: of any. `options` are those of
+    make_packet for all of them.
+    """
+
+    def __init__(self, seed, streams, kinds, even, **options):
         rng = random.Random(seed)
+        self.ip_version = options.get("ip_version", 4)
+        self.options = options
         self.wires = [
             stream_of(*sizes, seed=seed + port, case=case)
             for port, (sizes, case) in enumerate(streams)
         ]
         queues = [
-            [(port, wire, *cut) for cut in packets_of(len(wire), seed + port, 900)]
+            [(port, wire, *cut) for cut in self._cuts(len(wire), seed + port, even)]
             for port, wire in enumerate(self.wires)
         ]
         self.frames = []
+        queue, burst = [], 0
         for at in itertools.count():
-            queues = [queue for queue in queues if queue]
+            queues = [left for left in queues if left]
             if not queues:
                 break
-            self._add(kinds[at % len(kinds)], *rng.choice(queues).pop(0))
+            if not queue or not burst:
+                queue, burst = rng.choice(queues), rng.randint(1, 12)
+            self._add(kinds[at % len(kinds)], *queue.pop(0))
+            burst -= 1
+
+    def _cuts(self, length, seed, even):
+        if even is None:
+            return packets_of(length, seed, 900)
+        return [(at, min(at + even, length)) for at in range(0, length, even)]
 
     def _add(self, kind, port, wire, begin, end):
-        flags = ACK | PSH if kind == "push" else ACK
+        flags = {"push": ACK | PSH, "reset": ACK | RST}.get(kind, ACK)
         payload = wire.wire[begin:end]
         payload[-1] ^= kind == "forged"
         frame = make_packet(
             wire.sequence_at(begin), payload, local_port=port, flags=flags,
-            bad_tcp=kind == "damaged",
+            bad_tcp=kind == "damaged", **self.options,
         )  # fmt: skip
         self.frames += {"lost": [], "twice": [frame, frame]}.get(kind, [frame])
         if kind == "late":
             self.frames[-2:] = self.frames[:-3:-1]
 
-    def run(self, sizes, coalesce):
+    def run(self, sizes, coalesce, buffers):
         """In batches of these sizes. All that the host can see."""
-        rig = ReceiveRig(coalesce=coalesce)
+        rig = ReceiveRig(coalesce=coalesce, buffers=buffers)
         handles = [
             rig.receive_flow(Wire(wire.case, seed=wire.seed), local_port=port, tag=bool(port % 2))
             for port, wire in enumerate(self.wires)
@@ -304,26 +320,46 @@ class Batch:
         return rig.packets(), rig.told(), rig.diagnostics, states, counters
 
 
-@settings(max_examples=80, deadline=None)
-@given(
-    seed=st.integers(0, 1 << 20),
-    streams=st.lists(
-        st.tuples(st.lists(st.sampled_from([1, 60, 700, 2500]), min_size=1, max_size=6),
-                  st.sampled_from(AEAD)),
-        min_size=1, max_size=3,
+BATCHES = {
+    "seed": st.integers(0, 1 << 20),
+    "streams": st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([1, 60, 700, 2500]), min_size=1, max_size=6),
+            st.sampled_from(AEAD),
+        ),
+        min_size=1,
+        max_size=3,
     ),
-    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=17),
-    sizes=st.lists(st.integers(1, 64), min_size=1, max_size=4),
-    coalesce=st.sampled_from([None, 2, 16]),
-)  # fmt: skip
-def test_batches_are_frames_one_by_one(seed, streams, kinds, sizes, coalesce):
-    batch = Batch(seed, streams, kinds)
-    alone = batch.run([1], coalesce)
-    assert batch.run(sizes, coalesce) == alone
-    assert batch.run([1000], coalesce) == alone
+    "kinds": st.lists(st.sampled_from(KINDS), min_size=1, max_size=17),
+    "sizes": st.lists(st.integers(1, 64), min_size=1, max_size=4),
+    "buffers": st.sampled_from([127, 127, 20]),
+    "options": st.sampled_from([{}, {}, {"ip_version": 6}, {"options": TIMESTAMP}]),
+}
+
+
+def check_batch(batch, kinds, sizes, coalesce, buffers):
+    alone = batch.run([1], coalesce, buffers)
+    assert batch.run(sizes, coalesce, buffers) == alone
+    assert batch.run([1000], coalesce, buffers) == alone
     for packet in alone[0]:
         if "forged" not in kinds:
             check(batch.wires[packet.local_port], packet)
+
+
+@settings(max_examples=60, deadline=None)
+@given(coalesce=st.sampled_from([None, 2, 16]), **BATCHES)
+def test_batches_are_frames_one_by_one(seed, streams, kinds, sizes, coalesce, buffers, options):
+    batch = Batch(seed, streams, kinds, None, **options)
+    check_batch(batch, kinds, sizes, coalesce, buffers)
+
+
+@settings(max_examples=100, deadline=None)
+@given(even=st.sampled_from([100, 333, 1000]), **BATCHES)
+def test_batches_of_one_size_are_frames_one_by_one(
+    seed, streams, kinds, sizes, even, buffers, options
+):
+    batch = Batch(seed, streams, kinds, even, **options)
+    check_batch(batch, kinds, sizes, None, buffers)
 
 
 def test_a_batch_is_decrypted_as_a_whole():
