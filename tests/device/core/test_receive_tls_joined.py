@@ -346,7 +346,7 @@ def check_batch(batch, kinds, sizes, coalesce, buffers):
             check(batch.wires[packet.local_port], packet)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(coalesce=st.sampled_from([None, 2, 16]), **BATCHES)
 def test_batches_are_frames_one_by_one(seed, streams, kinds, sizes, coalesce, buffers, options):
     batch = Batch(seed, streams, kinds, None, **options)
@@ -365,7 +365,7 @@ def run_with(kind):
 @run_with("forged")
 @run_with("lost")
 @run_with("damaged")
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(even=st.sampled_from([100, 333, 1000]), **BATCHES)
 def test_batches_of_one_size_are_frames_one_by_one(
     seed, streams, kinds, sizes, even, buffers, options
