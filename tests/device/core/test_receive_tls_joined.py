@@ -26,6 +26,7 @@ from tracker_bench import AEAD, CHACHA12, Wire, packets_of
 
 from tlsnic.abi.enums import Offload, RxFlags
 from tlsnic.abi.structures import TlsFlowDestroyCommand
+from tlsnic.device.core import receive
 from tlsnic.device.core.counters import COUNTER_REGISTERS
 
 ACK, PSH, RST = 0x10, 8, 4
@@ -383,3 +384,8 @@ def test_a_batch_is_decrypted_as_a_whole():
     assert b"".join(packet.payload for packet in packets) == wire.plain
     assert {packet.state for packet in packets} == {DECRYPTED}
     assert sum(packet.records for packet in packets) == 20
+
+
+def test_a_run_that_is_longer_than_the_card_s_memory_for_it_is_cut(monkeypatch):
+    monkeypatch.setattr(receive, "MAX_RUN_BYTES", 1500)
+    test_a_batch_is_decrypted_as_a_whole()

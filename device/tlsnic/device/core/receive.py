@@ -15,6 +15,7 @@ from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.receive_queue import ReceiveQueue
 from tlsnic.device.core.receive_tls import (
     AS_ON_WIRE,
+    MAX_RUN_BYTES,
     NO_FLOW,
     UNFOLLOWED,
     Mark,
@@ -174,7 +175,9 @@ class Receiver:
                 if not sums.verified or segments.flags[first] & UNFOLLOWED:
                     flow.overlooked()
                 elif payload < length:
-                    last = segments.run_end(first, length - payload, UNFOLLOWED)
+                    size = length - payload
+                    last = segments.run_end(first, size, UNFOLLOWED)
+                    last = min(last, first + MAX_RUN_BYTES // size)
                     bits, bodies = follow(
                         flow, frames[first:last], payload, segments.sequences[first], now_ns
                     )
