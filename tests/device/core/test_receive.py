@@ -194,6 +194,22 @@ def test_rss_hash_is_microsofts(rig):
     assert (udp.rss_hash, udp.hash_type) == (0x323E8FC2, HashType.IPV4)
 
 
+def test_what_no_hash_fits_goes_to_queue_zero(rig, rx):
+    """Also what is not IP, and fragments, whose key looks like that of other frames."""
+    rig.give_buffers(rx, 8)
+    enable_rss(rig, HashType.TCP_IPV4)
+    ip = IP(src="10.0.0.2", dst="10.0.0.1")
+    frames = [
+        Ether(dst=OWN, src=PEER, type=0x0806) / Raw(bytes(46)),
+        Ether(dst=OWN, src=PEER) / IP(src="10.0.0.2", dst="10.0.0.1", frag=3) / Raw(bytes(46)),
+        Ether(dst=OWN, src=PEER) / IP(src="10.0.0.2", dst="10.0.0.1", proto=255) / Raw(bytes(46)),
+        Ether(dst=OWN, src=PEER) / ip / UDP(sport=7, dport=8) / Raw(bytes(46)),
+    ]
+    for frame in frames:
+        rig.receive(bytes(frame))
+    assert [(one.rss_hash, one.hash_type) for one in rx.reap()] == [(0, 0)] * len(frames)
+
+
 def test_bad_indirection_entry_falls_back_to_queue_zero(rig, rx):
     rig.give_buffers(rx, 2)
     enable_rss(rig, HashType.UDP_IPV4)

@@ -38,7 +38,7 @@ class Steering:
         # A fragment has no layer 4 header, so its key is shorter: it never meets that of a flow.
         key = flow_key(frame, headers)
         if headers.protocol != PROTOCOL_TCP:
-            key += bytes((headers.protocol,))
+            key += headers.protocol.to_bytes(2, "big", signed=True)
         choice = self._cache.get(key)
         if choice is None:
             choice = self._compute(self._rss, frame, headers)
