@@ -196,7 +196,6 @@ class Experiment:
             make_opener(self._format, KeyMaterial(KEY, IV), cache),
             tcp_sequence=sequence,
             record_number=0,
-            ip_version=4,
             address=index.to_bytes(12, "big"),
             vlan_id=None,
             resync_host=mode.host,

@@ -6,11 +6,11 @@ import time
 
 import pytest
 from harness.fixtures import await_link
+from harness.removal import remove
 from harness.tls_flow import make_session
 from harness.tls_rx_flow import DECRYPTED
 
 from tlsnic.abi.enums import CipherSuite
-from tlsnic.driver.bus.base import Bar, all_ones
 from tlsnic.driver.errors import DeviceGoneError, SendTagDeadError
 
 pytestmark = [pytest.mark.row("LIF-10"), pytest.mark.deadline(60)]
@@ -18,24 +18,6 @@ pytestmark = [pytest.mark.row("LIF-10"), pytest.mark.deadline(60)]
 DEADLINE_S = 60.0
 LIMIT_S = 5.0
 GCM13 = CipherSuite.TLS13_AES_128_GCM
-
-
-class Nothing(Bar):
-    """Registers of a card that is not there."""
-
-    def read(self, offset, width):
-        return all_ones(width)
-
-    def write(self, offset, value, width):
-        pass
-
-
-def remove(nic, patch):
-    """From now on the driver finds no card."""
-    patch.setattr(nic.access, "regs", Nothing(0, 1 << 16))
-    patch.setattr(nic.access, "doorbells", Nothing(2, 1 << 16))
-    for queue in (nic.admin, nic.events, *nic.tx, *nic.rx):
-        patch.setattr(queue, "_ring_doorbell", lambda *_: None)
 
 
 def rekey(nic, flow):

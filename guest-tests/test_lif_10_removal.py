@@ -12,10 +12,10 @@ import time
 
 import pytest
 from harness.fixtures import await_link
+from harness.removal import remove
 from harness.tls_flow import make_session
 
 from tlsnic.abi.enums import CipherSuite
-from tlsnic.driver.bus.base import Bar, all_ones
 from tlsnic.driver.errors import DeviceGoneError, RingFullError, SendTagDeadError
 from tlsnic.driver.tls.send_tag import OutcomeKind
 
@@ -47,24 +47,6 @@ def test_lif_10_every_wait_on_a_dead_device(peer):
     for first, *later in (names, names[::-1]):
         report = peer.check("removal", waits=[first], afterwards=later)
         assert report["longest_s"] < LIMIT_S
-
-
-class Nothing(Bar):
-    """Registers of a card that is not there."""
-
-    def read(self, offset, width):
-        return all_ones(width)
-
-    def write(self, offset, value, width):
-        pass
-
-
-def remove(nic, patch):
-    """From now on the driver finds no card."""
-    patch.setattr(nic.access, "regs", Nothing(0, 1 << 16))
-    patch.setattr(nic.access, "doorbells", Nothing(2, 1 << 16))
-    for queue in (nic.admin, nic.events, *nic.tx, *nic.rx):
-        patch.setattr(queue, "_ring_doorbell", lambda *_: None)
 
 
 def fill_ring(nic, flow):

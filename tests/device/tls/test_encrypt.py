@@ -69,7 +69,6 @@ def make_flow(stream, max_plaintext=16384):
         cipher_of(stream, stream.number),
         tcp_sequence=stream.sequence,
         record_number=stream.number,
-        ip_version=4,
         address=bytes(12),
         vlan_id=None,
     )

@@ -27,7 +27,7 @@ class Pair:
         self.run = Host(wire, number=0, **options)
         self.run.flow = RxRunFlow(
             wire.case.format(), wire.opener(), tcp_sequence=wire.sequence, record_number=0,
-            ip_version=4, address=b"", vlan_id=None, resync_host=options.get("host", True),
+            address=b"", vlan_id=None, resync_host=options.get("host", True),
             resync_tag=options.get("tag", False), counters=self.run.counters,
         )  # fmt: skip
 

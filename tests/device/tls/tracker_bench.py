@@ -204,7 +204,6 @@ class Host:
             wire.opener(),
             tcp_sequence=wire.sequence if sequence is None else sequence,
             record_number=wire.number if number is None else number,
-            ip_version=4,
             address=b"",
             vlan_id=None,
             resync_host=host,

@@ -58,7 +58,6 @@ class Keys(NamedTuple):
 class Connection(NamedTuple):
     """What a flow block says of its connection: addresses and ports as in a packet."""
 
-    ip_version: int
     local_address: bytes
     remote_address: bytes
     local_port: bytes
@@ -130,9 +129,8 @@ class FlowBlock:
         if ip_version == 4:
             local, remote = local[:4], remote[:4]
         elif local.startswith(_V4_MAPPED) and remote.startswith(_V4_MAPPED):
-            ip_version, local, remote = 4, local[12:], remote[12:]
+            local, remote = local[12:], remote[12:]
         return Connection(
-            ip_version,
             local,
             remote,
             _PORT.pack(local_port),

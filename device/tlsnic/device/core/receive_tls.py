@@ -17,7 +17,7 @@ from tlsnic.device.packet.headers import (
 )
 from tlsnic.device.tls.rx_flow import DECRYPTED, RxFlow, Verdict
 from tlsnic.device.tls.rx_run import RxRunFlow
-from tlsnic.device.tls.table import FlowTable, wire_key
+from tlsnic.device.tls.table import wire_key
 
 MAX_RUN_BYTES: Final = 1 << 20
 _LONG_BYTES: Final = 4096
@@ -55,11 +55,10 @@ class TlsReceive:
     """One for all queues. The payload that `follow` returns is good until it is called again."""
 
     def __init__(self, parts: Parts, events: EventQueue) -> None:
-        self._flows: FlowTable = parts.flows
         self._diagnostics = parts.diagnostics
         self._events = events
         self._out = memoryview(bytearray(MAX_RUN_BYTES))
-        self.receivers = self._flows.receivers
+        self.receivers = parts.flows.receivers
         self.timeout_ns = 0
         """How long a question waits for its answer; zero: for ever."""
 
@@ -69,7 +68,7 @@ class TlsReceive:
             return None
         tci = headers.vlan_tci
         key = flow_key(frame, headers)
-        return self._flows.receivers.get(key if tci is None else wire_key(key, tci & _VLAN_ID))
+        return self.receivers.get(key if tci is None else wire_key(key, tci & _VLAN_ID))
 
     def follow(
         self, flow: RxRunFlow, frame: Buffer, headers: Headers, sums: RxChecksum, now_ns: int

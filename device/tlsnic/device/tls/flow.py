@@ -51,7 +51,7 @@ class TxFlow:
 
     direction: Final = TlsDirection.TRANSMIT
     __slots__ = (
-        "address", "cursor", "epochs", "fence", "format", "handle", "ip_version", "out_of_order",
+        "address", "cursor", "epochs", "fence", "format", "handle", "out_of_order",
         "pace", "packets", "payload_bytes", "presynced", "refused", "start_sequence", "vlan_id",
     )  # fmt: skip
 
@@ -62,7 +62,6 @@ class TxFlow:
         *,
         tcp_sequence: int,
         record_number: int,
-        ip_version: int,
         address: bytes,
         vlan_id: int | None,
     ) -> None:
@@ -70,7 +69,6 @@ class TxFlow:
         self.start_sequence = tcp_sequence
         self.epochs: tuple[Epoch, ...] = (Epoch(0, record_number, cipher),)
         self.cursor = Cursor(0, 0, record_number, b"", None)
-        self.ip_version = ip_version
         self.address = address
         self.vlan_id = vlan_id
         self.handle = 0

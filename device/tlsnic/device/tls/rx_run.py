@@ -9,7 +9,8 @@ from typing import Final
 from tlsnic.abi.enums import TlsRxState
 from tlsnic.device.tls.key_update import AFTER_HANDSHAKE
 from tlsnic.device.tls.record import BadRecord
-from tlsnic.device.tls.rx_flow import DECRYPTED, MOST_RECORDS, NUMBER_MASK, RxFlow, Verdict
+from tlsnic.device.tls.rx_flow import DECRYPTED, MOST_RECORDS, RxFlow, Verdict
+from tlsnic.device.tls.rx_records import NUMBER_MASK
 from tlsnic.device.tls.tracker import SEQUENCE_MASK, Segment
 from tlsnic.device.tls.tracker_states import State
 
