@@ -1,25 +1,21 @@
-"""The search for keys of `keys`, for receive flows: their records come over a Unix socket."""
+"""The search for keys that stay in a device, for receive flows: records come over a Unix socket."""
 
 from __future__ import annotations
 
-import contextlib
 import random
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tlsnic.abi.enums import CipherSuite, Offload, TlsRxState
-from tlsnic.driver.bus.vfio_user import VfioUserBus
+from tlsnic.abi.enums import Offload, TlsRxState
 from tlsnic.driver.nic import Nic
 from tlsnic.driver.tls.framing import APPLICATION_DATA, Framer
-from tlsnic.driver.tls.receive_tag import ReceiveTag
 from tlsnic.driver.tls.session import TlsSession
 from tlsnic.driver.tls.software import SoftwareTls
-from tlsnic.qemu.peer import memory
-from tlsnic.qemu.peer.checks import SMALL, CheckFailed, expect_clean, hang_up, open_client
+from tlsnic.qemu.peer.checks import CheckFailed
 from tlsnic.qemu.peer.device import DeviceProcess
-from tlsnic.qemu.peer.keys import ADDRESS, START, TIMEOUT_S, make_session, soft_reset, wanted_of
+from tlsnic.qemu.peer.key_search import ADDRESS, START, TIMEOUT_S, make_session, search
 
 _TCP = struct.Struct("!HHIIBBHHH")
 
@@ -27,11 +23,7 @@ _TCP = struct.Struct("!HHIIBBHHH")
 def received_secrets(
     directory: Path, *, seed: int, hows: Sequence[str], suites: Sequence[str]
 ) -> dict[str, object]:
-    """Keys of a receive flow that was used are nowhere in the device's memory or log afterwards.
-
-    As `keys.secrets`; "rekey" is one new key, which the stream has reached.
-    """
-    rng = random.Random(seed)
+    """As `key_search.search`; "rekey" is one new key, which the stream has reached."""
     path = directory / f"check-{seed}.wire"
     with (
         DeviceProcess(directory, f"unix-listen:{path}", name=f"check-{seed}") as device,
@@ -39,75 +31,59 @@ def received_secrets(
     ):
         wire.settimeout(TIMEOUT_S)
         wire.connect(str(path))
-        for how in hows:
-            for name in suites:
-                found = _one_life(device, wire, make_session(CipherSuite[name], rng), how)
-                if found:
-                    raise CheckFailed(f"still in the device after {how}, {name}: {sorted(found)}")
-    return {"hows": list(hows), "suites": list(suites)}
+        return search(
+            device,
+            lambda nic, session: _Receiver(nic, wire, session),
+            seed=seed,
+            hows=hows,
+            suites=suites,
+        )
 
 
-def _one_life(
-    device: DeviceProcess, wire: socket.socket, session: TlsSession, how: str
-) -> set[str]:
-    """A client that has a flow, and then does `how`; what is left of the flow's keys.
-
-    Raises CheckFailed when keys are where they must never be, or the search proves nothing.
-    """
-    wanted = wanted_of(session)
-    with contextlib.closing(open_client(device.socket_path)) as bus:
-        nic = Nic.attach(bus, SMALL)
-        nic.offloads = Offload.RX_CHECKSUM | Offload.RX_TLS
-        tag = nic.rcv_tag_alloc(session, ADDRESS, START)
-        shared = memory.find(device.child.pid, wanted, shared_only=True)
-        if shared:
-            raise CheckFailed(f"still in DMA memory once the flow is made: {sorted(shared)}")
-        stream = _Stream(nic, wire, session)
-        # Whole, and a last one in pieces, of which one is still to come.
-        for size, kept in ((300, 0), (400, 0), (500, 200)):
-            stream.bring(size, kept)
-        if "key" not in memory.find(device.child.pid, wanted):
-            raise CheckFailed("the search does not find the key in use, so it proves nothing")
-        if how == "disconnect":
-            hang_up(bus, "between messages")
-        else:
-            _DEEDS[how](bus, stream, tag)
-            found = memory.find(device.child.pid, wanted)
-            if found:
-                return found
-    expect_clean(device, "after the client with a key")
-    log = device.log()
-    for name, secret in wanted.items():
-        if secret.hex() in log.lower() or repr(secret)[2:-1] in log:
-            raise CheckFailed(f"{name} is in the device's log")
-    return memory.find(device.child.pid, wanted)
-
-
-class _Stream:
-    """The far end of the connection: records that arrive in order."""
+class _Receiver:
+    """A receive flow, and the far end of its connection: records that arrive in order."""
 
     def __init__(self, nic: Nic, wire: socket.socket, session: TlsSession) -> None:
-        self.nic = nic
+        self._nic = nic
         self._wire = wire
-        self.sequence = START
+        self._sequence = START
         self._left = b""
-        self.use(session)
+        nic.offloads = Offload.RX_CHECKSUM | Offload.RX_TLS
+        self._tag = nic.rcv_tag_alloc(session, ADDRESS, START)
+        self._switch(session)
 
-    def use(self, session: TlsSession) -> None:
+    def use(self) -> None:
+        """Each is decrypted as it comes."""
+        for size, kept in ((300, 0), (400, 0), (500, 200)):
+            self._bring(size, kept)
+
+    def rekey(self) -> None:
+        """With a record of each key."""
+        self._bring(100)
+        session = make_session(self._tag.session.suite, random.Random("rekey"))
+        self._tag.modify_rekey(session, self._sequence)
+        self._switch(session)
+        self._bring(100)
+
+    def destroy(self) -> None:
+        """By free."""
+        self._tag.free(TIMEOUT_S)
+
+    def _switch(self, session: TlsSession) -> None:
         """Records to come have these keys."""
         self._framer, self._software = Framer(session), SoftwareTls(session)
 
-    def bring(self, size: int, kept: int = 0) -> None:
+    def _bring(self, size: int, kept: int = 0) -> None:
         """A record of so many bytes of plaintext arrives, but for its last `kept` bytes on the wire;
         CheckFailed unless it is decrypted."""
         record = self._software.encrypt(self._framer.frame(APPLICATION_DATA, bytes(size)))
         payload = self._left + record
         cut = len(payload) - kept
         self._left = payload[cut:]
-        frame = _frame(self.nic.mac_address, self.sequence, payload[:cut])
-        self.sequence += cut
+        frame = _frame(self._nic.mac_address, self._sequence, payload[:cut])
+        self._sequence += cut
         self._wire.sendall(len(frame).to_bytes(4, "big") + frame)
-        packet = self.nic.receive(TIMEOUT_S)
+        packet = self._nic.receive(TIMEOUT_S)
         if packet is None or packet.tls_state != TlsRxState.DECRYPTED:
             raise CheckFailed(f"a packet was not decrypted: {packet and packet.tls_state}")
 
@@ -126,20 +102,3 @@ def _summed(data: bytes, at: int, pseudo: bytes = b"") -> bytes:
     covered = pseudo + data
     total = int.from_bytes(covered + b"\0" * (len(covered) & 1), "big") % 0xFFFF
     return data[:at] + (~total & 0xFFFF).to_bytes(2, "big") + data[at + 2 :]
-
-
-def _rekey(_bus: VfioUserBus, stream: _Stream, tag: ReceiveTag) -> None:
-    stream.bring(100)
-    session = make_session(tag.session.suite, random.Random("rekey"))
-    tag.modify_rekey(session, stream.sequence)
-    stream.use(session)
-    stream.bring(100)
-
-
-_DEEDS: dict[str, Callable[[VfioUserBus, _Stream, ReceiveTag], None]] = {
-    "destroy": lambda _bus, _stream, tag: tag.free(TIMEOUT_S),
-    "rekey": _rekey,
-    "soft": lambda bus, _stream, _tag: soft_reset(bus),
-    "function": lambda bus, _stream, _tag: bus.flr(),
-    "vfio": lambda bus, _stream, _tag: bus.reset(),
-}
