@@ -626,6 +626,21 @@ STRUCTURES: dict[str, str] = {
         "FLOW_ERROR. A flow cannot be offloaded any more; its packets come as on the wire, "
         "or are dropped on transmit."
     ),
+    "trace": "Trace record. One packet on a bus interface of a capture: the part that all have.",
+    "trace_register_read": "REGISTER_READ. The host read a register.",
+    "trace_register_write": "REGISTER_WRITE. The host wrote a register or rang a doorbell.",
+    "trace_dma_read": "DMA_READ. The device read host memory. The bytes follow.",
+    "trace_dma_write": "DMA_WRITE. The device wrote host memory. The bytes follow.",
+    "trace_interrupt": "INTERRUPT. An MSI-X message, or a change of the INTx line.",
+    "trace_tls_packet": (
+        "TLS_PACKET. What TLS offload did to a packet, or to a super-frame as a whole."
+    ),
+    "trace_tls_event": "TLS_EVENT. Something happened to a TLS flow besides packets.",
+    "trace_input": "INPUT. Another input of the device: time, link, reset.",
+    "trace_frame": (
+        "FRAME. What belongs to a frame besides its bytes, which are the next packet of the "
+        "wire's interface."
+    ),
 }
 """Structures, by name in the hardware description."""
 
@@ -816,6 +831,109 @@ MEMBERS: dict[str, str] = {
     "flow_error_event.tcp_sequence": "TCP sequence number at which it happened.",
     "flow_error_event.sequence": "Counts events since reset, lost ones included.",
     "flow_error_event.flags": "Valid mark.",
+    "trace.type": "What this is.",
+    "trace.card": "Number of the card in its process.",
+    "trace.flags": "About the bytes that follow.",
+    "trace.now_ns": "The device's clock, nanoseconds.",
+    "trace_register_read.type": "What this is.",
+    "trace_register_read.card": "Number of the card in its process.",
+    "trace_register_read.flags": "About the bytes that follow.",
+    "trace_register_read.now_ns": "The device's clock, nanoseconds.",
+    "trace_register_read.bar": "BAR.",
+    "trace_register_read.width": "Bytes of the access: 1, 2, 4 or 8.",
+    "trace_register_read.offset": "Byte offset in the BAR.",
+    "trace_register_read.value": "What was read or written.",
+    "trace_register_write.type": "What this is.",
+    "trace_register_write.card": "Number of the card in its process.",
+    "trace_register_write.flags": "About the bytes that follow.",
+    "trace_register_write.now_ns": "The device's clock, nanoseconds.",
+    "trace_register_write.bar": "BAR.",
+    "trace_register_write.width": "Bytes of the access: 1, 2, 4 or 8.",
+    "trace_register_write.offset": "Byte offset in the BAR.",
+    "trace_register_write.value": "What was read or written.",
+    "trace_dma_read.type": "What this is.",
+    "trace_dma_read.card": "Number of the card in its process.",
+    "trace_dma_read.flags": "About the bytes that follow.",
+    "trace_dma_read.now_ns": "The device's clock, nanoseconds.",
+    "trace_dma_read.address": "Guest address.",
+    "trace_dma_read.length": "Bytes of the access.",
+    "trace_dma_read.queue": "Queue number.",
+    "trace_dma_read.kind": "Kind of queue, with DESCRIPTOR and COMPLETION.",
+    "trace_dma_read.purpose": "What is there.",
+    "trace_dma_write.type": "What this is.",
+    "trace_dma_write.card": "Number of the card in its process.",
+    "trace_dma_write.flags": "About the bytes that follow.",
+    "trace_dma_write.now_ns": "The device's clock, nanoseconds.",
+    "trace_dma_write.address": "Guest address.",
+    "trace_dma_write.length": "Bytes of the access.",
+    "trace_dma_write.queue": "Queue number.",
+    "trace_dma_write.kind": "Kind of queue, with DESCRIPTOR and COMPLETION.",
+    "trace_dma_write.purpose": "What is there.",
+    "trace_interrupt.type": "What this is.",
+    "trace_interrupt.card": "Number of the card in its process.",
+    "trace_interrupt.flags": "About the bytes that follow.",
+    "trace_interrupt.now_ns": "The device's clock, nanoseconds.",
+    "trace_interrupt.vector": "MSI-X vector; zero for INTx.",
+    "trace_interrupt.msix": "1: MSI-X, 0: INTx.",
+    "trace_interrupt.asserted": "INTx: 1 asserted, 0 not. MSI-X: 1.",
+    "trace_tls_packet.type": "What this is.",
+    "trace_tls_packet.card": "Number of the card in its process.",
+    "trace_tls_packet.flags": "About the bytes that follow.",
+    "trace_tls_packet.now_ns": "The device's clock, nanoseconds.",
+    "trace_tls_packet.handle": "The flow.",
+    "trace_tls_packet.tcp_sequence": "TCP sequence number of the packet.",
+    "trace_tls_packet.length": "TCP payload bytes.",
+    "trace_tls_packet.direction": "Transmit or receive.",
+    "trace_tls_packet.outcome": "What became of it.",
+    "trace_tls_packet.tracker_state": "Receive: the tracker's state afterwards.",
+    "trace_tls_packet.records": "Receive: records that ended in the packet.",
+    "trace_tls_packet.record_number": (
+        "Number of the record at or around the flow's in-order position afterwards."
+    ),
+    "trace_tls_event.type": "What this is.",
+    "trace_tls_event.card": "Number of the card in its process.",
+    "trace_tls_event.flags": "About the bytes that follow.",
+    "trace_tls_event.now_ns": "The device's clock, nanoseconds.",
+    "trace_tls_event.handle": "The flow.",
+    "trace_tls_event.tcp_sequence": "TCP sequence number that it is about.",
+    "trace_tls_event.event": "What happened.",
+    "trace_tls_event.old_state": "TRACKER: the state before.",
+    "trace_tls_event.new_state": "The tracker's state now.",
+    "trace_tls_event.question": "Number of the question, with ASKED, ANSWERED, DENIED and STALE.",
+    "trace_tls_event.record_number": "Record number that it is about.",
+    "trace_tls_event.direction": "Transmit or receive.",
+    "trace_tls_event.ip_version": "CREATED: 4 or 6.",
+    "trace_tls_event.local_port": "CREATED: TCP port of the driver's side.",
+    "trace_tls_event.remote_port": "CREATED: TCP port of the other side.",
+    "trace_tls_event.tls_version": "CREATED: TLS version as on the wire.",
+    "trace_tls_event.suite": "CREATED: the suite.",
+    "trace_tls_event.local_address": (
+        "CREATED: address of the driver's side, network byte order; IPv4 in the first 4 bytes."
+    ),
+    "trace_tls_event.remote_address": "CREATED: address of the other side.",
+    "trace_input.type": "What this is.",
+    "trace_input.card": "Number of the card in its process.",
+    "trace_input.flags": "About the bytes that follow.",
+    "trace_input.now_ns": "The device's clock, nanoseconds.",
+    "trace_input.input": "Which.",
+    "trace_input.argument": "Depends on the input.",
+    "trace_input.value": "Depends on the input.",
+    "trace_frame.type": "What this is.",
+    "trace_frame.card": "Number of the card in its process.",
+    "trace_frame.flags": "About the bytes that follow.",
+    "trace_frame.now_ns": "The device's clock, nanoseconds.",
+    "trace_frame.length": "Bytes of the frame.",
+    "trace_frame.outbound": "1: the device sends it, 0: it came.",
+    "trace_frame.taken": "Sending: 1 the wire took it, 0 not now.",
+    "trace_frame.has_work": (
+        "1: what follows describes work left to be done, as in struct virtio_net_hdr."
+    ),
+    "trace_frame.work_flags": "VIRTIO_NET_HDR_F_*.",
+    "trace_frame.gso_type": "VIRTIO_NET_HDR_GSO_*.",
+    "trace_frame.header_length": "Bytes of headers.",
+    "trace_frame.gso_size": "Payload bytes per segment.",
+    "trace_frame.csum_start": "Where the checksum starts.",
+    "trace_frame.csum_offset": "Where the checksum is, from there.",
 }
 """Members of structures, by `structure.member`."""
 
@@ -1136,5 +1254,64 @@ ENUMS: dict[str, str] = {
         "All of the packet precedes the start of offload: it is sent as it is. The other "
         "fields must be zero."
     ),
+    "TraceType.REGISTER_READ": "The host read a register.",
+    "TraceType.REGISTER_WRITE": "The host wrote a register or rang a doorbell.",
+    "TraceType.DMA_READ": "The device read host memory.",
+    "TraceType.DMA_WRITE": "The device wrote host memory.",
+    "TraceType.INTERRUPT": "An MSI-X message, or a change of the INTx line.",
+    "TraceType.TLS_PACKET": "What TLS offload did to a packet.",
+    "TraceType.TLS_EVENT": "Something happened to a TLS flow besides packets.",
+    "TraceType.INPUT": "Another input of the device: time, link, reset.",
+    "TraceType.FRAME": (
+        "What belongs to a frame besides its bytes, which are the next packet of the wire's "
+        "interface."
+    ),
+    "TraceFlags.TRUNCATED": "The bytes that follow are not all there were.",
+    "TraceFlags.SECRET": (
+        "The bytes were key material. In a capture they are left out; in a record they are sealed."
+    ),
+    "DmaPurpose.DATA": "Packet data.",
+    "DmaPurpose.DESCRIPTOR": "An entry of a descriptor or command ring.",
+    "DmaPurpose.COMPLETION": "An entry of a completion, response or event ring.",
+    "DmaPurpose.BLOCK": "A block that a command names.",
+    "TlsOutcome.AS_ON_WIRE": "Receive: delivered as it came.",
+    "TlsOutcome.DECRYPTED": "Receive: delivered decrypted.",
+    "TlsOutcome.AUTH_FAILED": (
+        "Receive: delivered as it came, because a record failed authentication."
+    ),
+    "TlsOutcome.ENCRYPTED": "Transmit: encrypted in order.",
+    "TlsOutcome.PRESYNCED": "Transmit: encrypted out of order, with a presync block.",
+    "TlsOutcome.BYPASSED": "Transmit: before the start of offload, sent as it is.",
+    "TlsOutcome.DROPPED": "Transmit: not sent; the completion says why.",
+    "TlsEvent.CREATED": "The flow was made.",
+    "TlsEvent.DESTROYED": "The flow is gone.",
+    "TlsEvent.REKEYED": "A new key was given.",
+    "TlsEvent.TRACKER": "The receive tracker changed its state.",
+    "TlsEvent.ASKED": "The device asked whether a record starts at tcp_sequence.",
+    "TlsEvent.ANSWERED": "The host answered: there is one, and this is its number.",
+    "TlsEvent.DENIED": "The host answered: there is none.",
+    "TlsEvent.STALE": "An answer or hint came too late and was ignored.",
+    "TlsEvent.HINTED": "The host told a record boundary without being asked.",
+    "TlsEvent.HALTED": "A record failed authentication: the flow is halted.",
+    "TlsEvent.RATED": "The rate limit was set.",
+    "TlsEvent.RESET": "The flow was wiped by a reset of the device.",
+    "DeviceInput.START": (
+        "The device as configured; value is the MAC address, argument the link speed."
+    ),
+    "DeviceInput.ADVANCE": "Time went on.",
+    "DeviceInput.POLL": "The device did a turn of its work.",
+    "DeviceInput.RECEIVE": "Frames came from the wire; argument is how many.",
+    "DeviceInput.LINK": "The wire came up (argument 1) or went down.",
+    "DeviceInput.WIRE_WRITABLE": "The wire takes frames again.",
+    "DeviceInput.FORGET_VIEWS": "Guest memory is about to go.",
+    "DeviceInput.RESET": "Reset by other means than CONTROL; argument says who asked for it.",
+    "DeviceInput.REPORT": (
+        "A diagnostic found outside the core: argument is its code, value its operand."
+    ),
+    "DeviceInput.PCI": (
+        "Configuration bits changed; argument: 1 bus master, 2 MSI-X enabled, 4 INTx disabled."
+    ),
+    "DeviceInput.WIRE": "What the wire can do changed; argument 1: it takes super-frames.",
+    "DeviceInput.MARK": "A place marked by the user.",
 }
 """Values, by `Enumeration.MEMBER`."""

@@ -496,3 +496,126 @@ class PresyncFlags(IntFlag):
     """All of the packet precedes the start of offload: it is sent as it is. The other fields must
     be zero.
     """
+
+
+class TraceType(IntEnum):
+    """Values of TraceType."""
+
+    REGISTER_READ = 1
+    """The host read a register."""
+    REGISTER_WRITE = 2
+    """The host wrote a register or rang a doorbell."""
+    DMA_READ = 3
+    """The device read host memory."""
+    DMA_WRITE = 4
+    """The device wrote host memory."""
+    INTERRUPT = 5
+    """An MSI-X message, or a change of the INTx line."""
+    TLS_PACKET = 6
+    """What TLS offload did to a packet."""
+    TLS_EVENT = 7
+    """Something happened to a TLS flow besides packets."""
+    INPUT = 8
+    """Another input of the device: time, link, reset."""
+    FRAME = 9
+    """What belongs to a frame besides its bytes, which are the next packet of the wire's interface.
+    """
+
+
+class TraceFlags(IntFlag):
+    """Bits of TraceFlags."""
+
+    TRUNCATED = 0x1
+    """The bytes that follow are not all there were."""
+    SECRET = 0x2
+    """The bytes were key material. In a capture they are left out; in a record they are sealed."""
+
+
+class DmaPurpose(IntEnum):
+    """Values of DmaPurpose."""
+
+    DATA = 0
+    """Packet data."""
+    DESCRIPTOR = 1
+    """An entry of a descriptor or command ring."""
+    COMPLETION = 2
+    """An entry of a completion, response or event ring."""
+    BLOCK = 3
+    """A block that a command names."""
+
+
+class TlsOutcome(IntEnum):
+    """Values of TlsOutcome."""
+
+    AS_ON_WIRE = 1
+    """Receive: delivered as it came."""
+    DECRYPTED = 2
+    """Receive: delivered decrypted."""
+    AUTH_FAILED = 3
+    """Receive: delivered as it came, because a record failed authentication."""
+    ENCRYPTED = 4
+    """Transmit: encrypted in order."""
+    PRESYNCED = 5
+    """Transmit: encrypted out of order, with a presync block."""
+    BYPASSED = 6
+    """Transmit: before the start of offload, sent as it is."""
+    DROPPED = 7
+    """Transmit: not sent; the completion says why."""
+
+
+class TlsEvent(IntEnum):
+    """Values of TlsEvent."""
+
+    CREATED = 1
+    """The flow was made."""
+    DESTROYED = 2
+    """The flow is gone."""
+    REKEYED = 3
+    """A new key was given."""
+    TRACKER = 4
+    """The receive tracker changed its state."""
+    ASKED = 5
+    """The device asked whether a record starts at tcp_sequence."""
+    ANSWERED = 6
+    """The host answered: there is one, and this is its number."""
+    DENIED = 7
+    """The host answered: there is none."""
+    STALE = 8
+    """An answer or hint came too late and was ignored."""
+    HINTED = 9
+    """The host told a record boundary without being asked."""
+    HALTED = 10
+    """A record failed authentication: the flow is halted."""
+    RATED = 11
+    """The rate limit was set."""
+    RESET = 12
+    """The flow was wiped by a reset of the device."""
+
+
+class DeviceInput(IntEnum):
+    """Values of DeviceInput."""
+
+    START = 1
+    """The device as configured; value is the MAC address, argument the link speed."""
+    ADVANCE = 2
+    """Time went on."""
+    POLL = 3
+    """The device did a turn of its work."""
+    RECEIVE = 4
+    """Frames came from the wire; argument is how many."""
+    LINK = 5
+    """The wire came up (argument 1) or went down."""
+    WIRE_WRITABLE = 6
+    """The wire takes frames again."""
+    FORGET_VIEWS = 7
+    """Guest memory is about to go."""
+    RESET = 8
+    """Reset by other means than CONTROL; argument says who asked for it."""
+    REPORT = 9
+    """A diagnostic found outside the core: argument is its code, value its operand."""
+    PCI = 10
+    """Configuration bits changed; argument: 1 bus master, 2 MSI-X enabled, 4 INTx disabled."""
+    WIRE = 11
+    """What the wire can do changed; argument 1: it takes super-frames."""
+    MARK = 12
+    """A place marked by the user."""

@@ -1026,6 +1026,508 @@ class FlowErrorEvent(_FlowErrorEvent, Structure):
     )
 
 
+class _Trace(NamedTuple):
+    type: int = 0
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+
+
+class Trace(_Trace, Structure):
+    """Trace record. Trace, 16 bytes.
+
+    One packet on a bus interface of a capture: the part that all have.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace"
+    KIND = "trace"
+    SIZE = 16
+    STRUCT = Struct("<HBB4xQ")
+    RESERVED = 0xFFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+    )
+
+
+class _TraceRegisterRead(NamedTuple):
+    type: int = 0x1
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    bar: int = 0
+    width: int = 0
+    offset: int = 0
+    value: int = 0
+
+
+class TraceRegisterRead(_TraceRegisterRead, Structure):
+    """REGISTER_READ. Trace, 32 bytes.
+
+    The host read a register.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_register_read"
+    KIND = "trace"
+    OPCODE = 0x1
+    SIZE = 32
+    STRUCT = Struct("<HBB4xQBB2xIQ")
+    RESERVED = 0xFFFF00000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_BAR = 16
+    OFFSET_WIDTH = 17
+    OFFSET_OFFSET = 20
+    OFFSET_VALUE = 24
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("bar", 16, 1, False, None),
+        ("width", 17, 1, False, None),
+        ("offset", 20, 4, False, None),
+        ("value", 24, 8, False, None),
+    )
+
+
+class _TraceRegisterWrite(NamedTuple):
+    type: int = 0x2
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    bar: int = 0
+    width: int = 0
+    offset: int = 0
+    value: int = 0
+
+
+class TraceRegisterWrite(_TraceRegisterWrite, Structure):
+    """REGISTER_WRITE. Trace, 32 bytes.
+
+    The host wrote a register or rang a doorbell.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_register_write"
+    KIND = "trace"
+    OPCODE = 0x2
+    SIZE = 32
+    STRUCT = Struct("<HBB4xQBB2xIQ")
+    RESERVED = 0xFFFF00000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_BAR = 16
+    OFFSET_WIDTH = 17
+    OFFSET_OFFSET = 20
+    OFFSET_VALUE = 24
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("bar", 16, 1, False, None),
+        ("width", 17, 1, False, None),
+        ("offset", 20, 4, False, None),
+        ("value", 24, 8, False, None),
+    )
+
+
+class _TraceDmaRead(NamedTuple):
+    type: int = 0x3
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    address: int = 0
+    length: int = 0
+    queue: int = 0
+    kind: int = 0
+    purpose: int = 0
+
+
+class TraceDmaRead(_TraceDmaRead, Structure):
+    """DMA_READ. Trace, 32 bytes.
+
+    The device read host memory. The bytes follow.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_dma_read"
+    KIND = "trace"
+    OPCODE = 0x3
+    SIZE = 32
+    STRUCT = Struct("<HBB4xQQIBBB1x")
+    RESERVED = 0xFF0000000000000000000000000000000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_ADDRESS = 16
+    OFFSET_LENGTH = 24
+    OFFSET_QUEUE = 28
+    OFFSET_KIND = 29
+    OFFSET_PURPOSE = 30
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("address", 16, 8, False, None),
+        ("length", 24, 4, False, None),
+        ("queue", 28, 1, False, None),
+        ("kind", 29, 1, False, "QueueKind"),
+        ("purpose", 30, 1, False, "DmaPurpose"),
+    )
+
+
+class _TraceDmaWrite(NamedTuple):
+    type: int = 0x4
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    address: int = 0
+    length: int = 0
+    queue: int = 0
+    kind: int = 0
+    purpose: int = 0
+
+
+class TraceDmaWrite(_TraceDmaWrite, Structure):
+    """DMA_WRITE. Trace, 32 bytes.
+
+    The device wrote host memory. The bytes follow.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_dma_write"
+    KIND = "trace"
+    OPCODE = 0x4
+    SIZE = 32
+    STRUCT = Struct("<HBB4xQQIBBB1x")
+    RESERVED = 0xFF0000000000000000000000000000000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_ADDRESS = 16
+    OFFSET_LENGTH = 24
+    OFFSET_QUEUE = 28
+    OFFSET_KIND = 29
+    OFFSET_PURPOSE = 30
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("address", 16, 8, False, None),
+        ("length", 24, 4, False, None),
+        ("queue", 28, 1, False, None),
+        ("kind", 29, 1, False, "QueueKind"),
+        ("purpose", 30, 1, False, "DmaPurpose"),
+    )
+
+
+class _TraceInterrupt(NamedTuple):
+    type: int = 0x5
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    vector: int = 0
+    msix: int = 0
+    asserted: int = 0
+
+
+class TraceInterrupt(_TraceInterrupt, Structure):
+    """INTERRUPT. Trace, 24 bytes.
+
+    An MSI-X message, or a change of the INTx line.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_interrupt"
+    KIND = "trace"
+    OPCODE = 0x5
+    SIZE = 24
+    STRUCT = Struct("<HBB4xQIBB2x")
+    RESERVED = 0xFFFF0000000000000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_VECTOR = 16
+    OFFSET_MSIX = 20
+    OFFSET_ASSERTED = 21
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("vector", 16, 4, False, None),
+        ("msix", 20, 1, False, None),
+        ("asserted", 21, 1, False, None),
+    )
+
+
+class _TraceTlsPacket(NamedTuple):
+    type: int = 0x6
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    handle: int = 0
+    tcp_sequence: int = 0
+    length: int = 0
+    direction: int = 0
+    outcome: int = 0
+    tracker_state: int = 0
+    records: int = 0
+    record_number: int = 0
+
+
+class TraceTlsPacket(_TraceTlsPacket, Structure):
+    """TLS_PACKET. Trace, 40 bytes.
+
+    What TLS offload did to a packet, or to a super-frame as a whole.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_tls_packet"
+    KIND = "trace"
+    OPCODE = 0x6
+    SIZE = 40
+    STRUCT = Struct("<HBB4xQIIIBBBBQ")
+    RESERVED = 0xFFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_HANDLE = 16
+    OFFSET_TCP_SEQUENCE = 20
+    OFFSET_LENGTH = 24
+    OFFSET_DIRECTION = 28
+    OFFSET_OUTCOME = 29
+    OFFSET_TRACKER_STATE = 30
+    OFFSET_RECORDS = 31
+    OFFSET_RECORD_NUMBER = 32
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("handle", 16, 4, False, None),
+        ("tcp_sequence", 20, 4, False, None),
+        ("length", 24, 4, False, None),
+        ("direction", 28, 1, False, "TlsDirection"),
+        ("outcome", 29, 1, False, "TlsOutcome"),
+        ("tracker_state", 30, 1, False, "TlsTrackerState"),
+        ("records", 31, 1, False, None),
+        ("record_number", 32, 8, False, None),
+    )
+
+
+class _TraceTlsEvent(NamedTuple):
+    type: int = 0x7
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    handle: int = 0
+    tcp_sequence: int = 0
+    event: int = 0
+    old_state: int = 0
+    new_state: int = 0
+    question: int = 0
+    record_number: int = 0
+    direction: int = 0
+    ip_version: int = 0
+    local_port: int = 0
+    remote_port: int = 0
+    tls_version: int = 0
+    suite: int = 0
+    local_address: bytes = bytes(16)
+    remote_address: bytes = bytes(16)
+
+
+class TraceTlsEvent(_TraceTlsEvent, Structure):
+    """TLS_EVENT. Trace, 88 bytes.
+
+    Something happened to a TLS flow besides packets.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_tls_event"
+    KIND = "trace"
+    OPCODE = 0x7
+    SIZE = 88
+    STRUCT = Struct("<HBB4xQIIHBBIQBBHHHQ16s16s")
+    RESERVED = 0xFFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_HANDLE = 16
+    OFFSET_TCP_SEQUENCE = 20
+    OFFSET_EVENT = 24
+    OFFSET_OLD_STATE = 26
+    OFFSET_NEW_STATE = 27
+    OFFSET_QUESTION = 28
+    OFFSET_RECORD_NUMBER = 32
+    OFFSET_DIRECTION = 40
+    OFFSET_IP_VERSION = 41
+    OFFSET_LOCAL_PORT = 42
+    OFFSET_REMOTE_PORT = 44
+    OFFSET_TLS_VERSION = 46
+    OFFSET_SUITE = 48
+    OFFSET_LOCAL_ADDRESS = 56
+    OFFSET_REMOTE_ADDRESS = 72
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("handle", 16, 4, False, None),
+        ("tcp_sequence", 20, 4, False, None),
+        ("event", 24, 2, False, "TlsEvent"),
+        ("old_state", 26, 1, False, "TlsTrackerState"),
+        ("new_state", 27, 1, False, "TlsTrackerState"),
+        ("question", 28, 4, False, None),
+        ("record_number", 32, 8, False, None),
+        ("direction", 40, 1, False, "TlsDirection"),
+        ("ip_version", 41, 1, False, None),
+        ("local_port", 42, 2, False, None),
+        ("remote_port", 44, 2, False, None),
+        ("tls_version", 46, 2, False, None),
+        ("suite", 48, 8, False, "CipherSuite"),
+        ("local_address", 56, 16, True, None),
+        ("remote_address", 72, 16, True, None),
+    )
+
+
+class _TraceInput(NamedTuple):
+    type: int = 0x8
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    input: int = 0
+    argument: int = 0
+    value: int = 0
+
+
+class TraceInput(_TraceInput, Structure):
+    """INPUT. Trace, 32 bytes.
+
+    Another input of the device: time, link, reset.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_input"
+    KIND = "trace"
+    OPCODE = 0x8
+    SIZE = 32
+    STRUCT = Struct("<HBB4xQH2xIQ")
+    RESERVED = 0xFFFF00000000000000000000FFFFFFFFFC000000
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_INPUT = 16
+    OFFSET_ARGUMENT = 20
+    OFFSET_VALUE = 24
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("input", 16, 2, False, "DeviceInput"),
+        ("argument", 20, 4, False, None),
+        ("value", 24, 8, False, None),
+    )
+
+
+class _TraceFrame(NamedTuple):
+    type: int = 0x9
+    card: int = 0
+    flags: int = 0
+    now_ns: int = 0
+    length: int = 0
+    outbound: int = 0
+    taken: int = 0
+    has_work: int = 0
+    work_flags: int = 0
+    gso_type: int = 0
+    header_length: int = 0
+    gso_size: int = 0
+    csum_start: int = 0
+    csum_offset: int = 0
+
+
+class TraceFrame(_TraceFrame, Structure):
+    """FRAME. Trace, 40 bytes.
+
+    What belongs to a frame besides its bytes, which are the next packet of the wire's interface.
+    """
+
+    __slots__ = ()
+
+    NAME = "trace_frame"
+    KIND = "trace"
+    OPCODE = 0x9
+    SIZE = 40
+    STRUCT = Struct("<HBB4xQIBBBBB1xHHHH6x")
+    RESERVED = int(
+        "ffffffffffff0000000000000000ff0000000000000000000000000000000000fffffffffc000000", 16
+    )
+    OFFSET_TYPE = 0
+    OFFSET_CARD = 2
+    OFFSET_FLAGS = 3
+    OFFSET_NOW_NS = 8
+    OFFSET_LENGTH = 16
+    OFFSET_OUTBOUND = 20
+    OFFSET_TAKEN = 21
+    OFFSET_HAS_WORK = 22
+    OFFSET_WORK_FLAGS = 23
+    OFFSET_GSO_TYPE = 24
+    OFFSET_HEADER_LENGTH = 26
+    OFFSET_GSO_SIZE = 28
+    OFFSET_CSUM_START = 30
+    OFFSET_CSUM_OFFSET = 32
+    MEMBERS = (
+        ("type", 0, 2, False, "TraceType"),
+        ("card", 2, 1, False, None),
+        ("flags", 3, 1, False, "TraceFlags"),
+        ("now_ns", 8, 8, False, None),
+        ("length", 16, 4, False, None),
+        ("outbound", 20, 1, False, None),
+        ("taken", 21, 1, False, None),
+        ("has_work", 22, 1, False, None),
+        ("work_flags", 23, 1, False, None),
+        ("gso_type", 24, 1, False, None),
+        ("header_length", 26, 2, False, None),
+        ("gso_size", 28, 2, False, None),
+        ("csum_start", 30, 2, False, None),
+        ("csum_offset", 32, 2, False, None),
+    )
+
+
 COMMANDS: dict[int, type[Structure]] = {
     0x0: NopCommand,
     0x1: StatisticsCommand,
@@ -1050,6 +1552,19 @@ EVENTS: dict[int, type[Structure]] = {
     0x5: FlowErrorEvent,
 }
 """Events by type number."""
+
+TRACES: dict[int, type[Structure]] = {
+    0x1: TraceRegisterRead,
+    0x2: TraceRegisterWrite,
+    0x3: TraceDmaRead,
+    0x4: TraceDmaWrite,
+    0x5: TraceInterrupt,
+    0x6: TraceTlsPacket,
+    0x7: TraceTlsEvent,
+    0x8: TraceInput,
+    0x9: TraceFrame,
+}
+"""Trace records by type number."""
 
 STRUCTURES: dict[str, type[Structure]] = {
     "tx_descriptor": TxDescriptor,
@@ -1076,5 +1591,15 @@ STRUCTURES: dict[str, type[Structure]] = {
     "diagnostic_event": DiagnosticEvent,
     "resync_request_event": ResyncRequestEvent,
     "flow_error_event": FlowErrorEvent,
+    "trace": Trace,
+    "trace_register_read": TraceRegisterRead,
+    "trace_register_write": TraceRegisterWrite,
+    "trace_dma_read": TraceDmaRead,
+    "trace_dma_write": TraceDmaWrite,
+    "trace_interrupt": TraceInterrupt,
+    "trace_tls_packet": TraceTlsPacket,
+    "trace_tls_event": TraceTlsEvent,
+    "trace_input": TraceInput,
+    "trace_frame": TraceFrame,
 }
 """All structures by their name in the hardware description."""

@@ -8,9 +8,12 @@ independent judge of our offsets and masks.
 
 A structure is packed and has the alignment of its largest member, so that compilers neither pad it
 nor fall back to access by bytes. Static assertions pin every size and offset.
+
+Trace records are left out: they are in captures, not in memory that a driver shares with the card.
 """
 
 import textwrap
+from collections.abc import Iterable
 
 from tlsnic.abi.generate.model import Enum, Interface, Member, RegisterMap, Structure
 from tlsnic.abi.generate.nodes import InterfaceError
@@ -93,12 +96,21 @@ def header(interface: Interface) -> str:
     out.lines += [f"#ifndef {GUARD}", f"#define {GUARD}", "", HEAD]
     for register_map in interface.maps:
         _register_map(out, register_map)
+    structures = [structure for structure in interface.structures if structure.kind != "trace"]
+    traced = enums_of(interface.structures) - enums_of(structures)
+    traced -= {field.enum for bar in interface.maps for r in bar.registers for field in r.fields}
     for enum in interface.enums:
-        _enum(out, enum)
-    for structure in interface.structures:
+        if enum.name not in traced:
+            _enum(out, enum)
+    for structure in structures:
         _structure(out, structure)
     out.lines += ["#undef TLSNIC_ASSERT", "", f"#endif /* {GUARD} */"]
     return "\n".join(out.lines) + "\n"
+
+
+def enums_of(structures: Iterable[Structure]) -> set[str | None]:
+    """Names of the enumerations that members of these have."""
+    return {member.enum for structure in structures for member in structure.members}
 
 
 def _register_map(out: _Header, register_map: RegisterMap) -> None:

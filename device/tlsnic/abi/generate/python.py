@@ -19,11 +19,12 @@ from tlsnic.abi.generate.nodes import InterfaceError, camel_case
 from tlsnic.abi.generate.text import GENERATED, docstring, literal, ruff_format, sentence
 
 FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
-TYPE_MEMBERS = {"command": "opcode", "response": "opcode", "event": "type"}
+TYPE_MEMBERS = {"command": "opcode", "response": "opcode", "event": "type", "trace": "type"}
 KIND_MAPS = {
     "command": ("COMMANDS", "Commands by opcode."),
     "response": ("RESPONSES", "Responses by the opcode of the command they answer."),
     "event": ("EVENTS", "Events by type number."),
+    "trace": ("TRACES", "Trace records by type number."),
 }
 
 

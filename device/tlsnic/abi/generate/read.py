@@ -39,7 +39,7 @@ from tlsnic.abi.generate.nodes import (
     udp,
 )
 
-STRUCT_KINDS = ("descriptor", "completion", "command", "response", "event", "block")
+STRUCT_KINDS = ("descriptor", "completion", "command", "response", "event", "block", "trace")
 MEMBER_BITS = (8, 16, 32, 64)
 REGISTER_BITS = (32, 64)
 # Attributes of Structure and of tuple that a member of that name would hide.

@@ -17,6 +17,7 @@ from tlsnic.abi.generate.reference_structures import (
     enum_chapter,
     event_chapter,
     structure_chapter,
+    trace_chapter,
 )
 from tlsnic.abi.generate.text import GENERATED
 
@@ -25,6 +26,7 @@ CHAPTERS = {
     60: structure_chapter,
     70: command_chapter,
     75: event_chapter,
+    77: trace_chapter,
     80: enum_chapter,
     85: diagnostic_chapter,
 }

@@ -14,6 +14,7 @@ from tlsnic.abi.generate.markdown import (
 )
 from tlsnic.abi.generate.model import Enum, EnumMember, Interface, Member, Structure
 from tlsnic.abi.generate.nodes import camel_case
+from tlsnic.abi.generate.python import TYPE_MEMBERS
 from tlsnic.abi.generate.text import sentence
 
 DIAGNOSTIC = "Diagnostic"
@@ -46,6 +47,11 @@ def command_chapter(interface: Interface, linker: Linker) -> list[str]:
 def event_chapter(interface: Interface, linker: Linker) -> list[str]:
     """Events."""
     return _opcode_chapter(interface, linker, "Events", ("event",), ("Type", "Event"))
+
+
+def trace_chapter(interface: Interface, linker: Linker) -> list[str]:
+    """Trace records, which captures have besides frames."""
+    return _opcode_chapter(interface, linker, "Trace records", ("trace",), ("Type", "Record"))
 
 
 def _opcode_chapter(
@@ -109,7 +115,7 @@ def _structure(structure: Structure, linker: Linker) -> list[str]:
     linker.here = structure_anchor(structure.name)
     facts = [f"{structure.size} bytes", f"C: `struct tlsnic_{structure.name}`"]
     if structure.opcode is not None:
-        name = "type" if structure.kind == "event" else "opcode"
+        name = TYPE_MEMBERS[structure.kind]
         facts.insert(0, f"{name} `{structure.opcode:#06x}`")
     facts.append(f"Python: `{camel_case(structure.name)}`")
     lines = [anchor(structure_anchor(structure.name)), "", f"### {_title(structure)}", ""]
@@ -155,7 +161,7 @@ def _reserved_row(start: int, end: int) -> tuple[str, ...]:
 
 def _member_text(member: Member, structure: Structure, linker: Linker) -> str:
     text = linker(sentence(member.description))
-    named = {"command": "opcode", "event": "type"}.get(structure.kind)
+    named = TYPE_MEMBERS.get(structure.kind)
     if structure.opcode is not None and member.name == named:
         text = f"`{structure.opcode:#06x}`. {text}"
     if member.enum is not None:
