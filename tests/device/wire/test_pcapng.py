@@ -17,7 +17,17 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.l2 import Ether
 from scapy.utils import RawPcapNgReader
 
-from tlsnic.device.wire import CapturedFrame, Direction, PcapngReader, PcapngWriter, WireError
+from tlsnic.device.wire import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_USER0,
+    CapturedFrame,
+    Direction,
+    Interface,
+    PcapngReader,
+    PcapngWriter,
+    WireError,
+)
+from tlsnic.device.wire.pcapng import SECRETS_TLS_KEY_LOG, secrets_block
 
 FRAMES = [
     bytes(Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02") / IP() / UDP() / (b"x" * size))
@@ -195,6 +205,7 @@ def test_simple_and_obsolete_packet_blocks() -> None:
             "packet of 99 bytes does not fit",
         ),
         (section("<") + interface("<", b"\x09\0\xff\0"), "option 9 of 255 bytes"),
+        (section("<") + block("<", 10, struct.pack("<II", 7, 1)), "secrets of 1 bytes"),
     ],
 )
 def test_damage_is_named(data: bytes, message: str) -> None:
@@ -245,7 +256,7 @@ def test_a_damaged_file_parses_or_raises_wire_error(
 
 @given(st.binary(max_size=200))
 def test_arbitrary_blocks_parse_or_raise_wire_error(noise: bytes) -> None:
-    for kind in (1, 2, 3, 6):
+    for kind in (1, 2, 3, 6, 10):
         try:
             frames = read(section("<") + interface("<") + block("<", kind, noise))
         except WireError:
@@ -266,6 +277,97 @@ def test_any_frames_and_times_survive_the_round_trip(frames: list[tuple[bytes, i
     finally:
         os.close(descriptor)
     assert [(frame.data, frame.timestamp_ns) for frame in again] == frames
+
+
+INTERFACES = [
+    Interface("wire", description="what passes the port"),
+    Interface("bus", LINKTYPE_USER0, snap_bytes=64),
+    Interface("raw", 101),
+]
+
+
+def write_interfaces(path: Path) -> None:
+    with PcapngWriter(path, INTERFACES, comment="two lines\nof text") as writer:
+        writer.write_secrets(b"CLIENT_RANDOM 00 11\n")
+        writer.write((FRAMES[0],), WHEN_NS, Direction.INBOUND)
+        writer.write((b"abc", b"de"), WHEN_NS + 1, comment="cut", interface=1, original_bytes=900)
+        writer.write((b"\x45" + bytes(19),), WHEN_NS + 2, interface=2)
+        assert writer.packets == 3
+        writer.flush()
+        assert writer.size_bytes == path.stat().st_size
+
+
+def test_several_interfaces_cut_packets_and_secrets_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    write_interfaces(path)
+    reader = PcapngReader(io.BytesIO(path.read_bytes()), "test")
+    frames = list(reader)
+    assert [(f.interface, f.link_type) for f in frames] == [
+        ("wire", LINKTYPE_ETHERNET),
+        ("bus", LINKTYPE_USER0),
+        ("raw", 101),
+    ]
+    assert frames[1] == CapturedFrame(
+        b"abcde", WHEN_NS + 1, Direction.UNKNOWN, LINKTYPE_USER0, 900, "cut", "bus"
+    )
+    assert reader.secrets == [(SECRETS_TLS_KEY_LOG, b"CLIENT_RANDOM 00 11\n")]
+
+
+@pytest.mark.skipif(shutil.which("capinfos") is None, reason="capinfos is not installed")
+def test_capinfos_finds_the_interfaces_and_the_comment(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    write_interfaces(path)
+    done = subprocess.run(
+        ["capinfos", "-M", str(path)], capture_output=True, check=True, text=True, timeout=60
+    )
+    assert "Number of interfaces in file: 3" in done.stdout
+    assert "Name = bus" in done.stdout
+    assert "Capture length = 64" in done.stdout
+    assert "two lines" in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("editcap") is None, reason="editcap is not installed")
+def test_reader_finds_the_secrets_that_editcap_injects(tmp_path: Path) -> None:
+    ours, keys, theirs = tmp_path / "a.pcapng", tmp_path / "keys", tmp_path / "b.pcapng"
+    write_sample(ours)
+    keys.write_bytes(b"CLIENT_RANDOM 0011 2233\n")
+    subprocess.run(
+        ["editcap", "--inject-secrets", f"tls,{keys}", ours, theirs], check=True, timeout=60
+    )
+    reader = PcapngReader(io.BytesIO(theirs.read_bytes()), "test")
+    assert len(list(reader)) == len(FRAMES)
+    assert reader.secrets == [(SECRETS_TLS_KEY_LOG, keys.read_bytes())]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_secrets_in_both_byte_orders(order: str) -> None:
+    data = section(order) + secrets_block(b"12345", 7, order) + interface(order)
+    reader = PcapngReader(io.BytesIO(data), "test")
+    assert list(reader) == []
+    assert reader.secrets == [(7, b"12345")]
+
+
+def test_a_long_comment_is_cut_between_characters(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with PcapngWriter(path) as writer:
+        writer.write((b"x" * 60,), 0, comment="é" * 40_000)
+    (frame,) = read(path.read_bytes())
+    assert frame.comment == "é" * 32_767
+
+
+def test_several_comments_become_lines() -> None:
+    options = b"".join(
+        struct.pack("<HH", 1, len(text)) + text + bytes(-len(text) % 4)
+        for text in (b"one", b"two2")
+    )
+    (frame,) = read(section("<") + interface("<") + enhanced("<", 1, b"f", options))
+    assert frame.comment == "one\ntwo2"
+
+
+def test_a_new_file_has_the_permissions_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with PcapngWriter(path, mode=0o600):
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_unwritable_file_is_a_wire_error(tmp_path: Path) -> None:

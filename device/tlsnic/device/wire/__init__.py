@@ -30,7 +30,14 @@ from .impair import ImpairmentStage
 from .lane import DROP, NO_IMPAIRMENTS, PASS, ImpairmentCounters, Impairments, Verdict
 from .memory import MemoryWire, NullWire, SentFrame
 from .pair import PairWire, open_pair
-from .pcapng import CapturedFrame, Direction, PcapngReader, PcapngWriter
+from .pcapng import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_USER0,
+    Direction,
+    Interface,
+    PcapngWriter,
+)
+from .pcapng_reader import CapturedFrame, PcapngReader
 from .replay import Pace, PcapngWire, Play
 from .spec import open_wire, open_wires
 from .stream import (
@@ -44,6 +51,8 @@ from .tap import TapWire
 
 __all__ = [
     "DROP",
+    "LINKTYPE_ETHERNET",
+    "LINKTYPE_USER0",
     "MAX_FRAME_BYTES",
     "NO_IMPAIRMENTS",
     "PASS",
@@ -61,6 +70,7 @@ __all__ = [
     "ImpairmentCounters",
     "ImpairmentStage",
     "Impairments",
+    "Interface",
     "MemoryWire",
     "NullWire",
     "Pace",

@@ -1,8 +1,8 @@
-"""The pcapng capture format: writing frames with nanoseconds and direction, and reading any file.
+"""The pcapng capture format: what the writer and the reader share, and the writer.
 
-Format: draft-ietf-opsawg-pcapng. Written are a Section Header, one Interface Description with
-if_tsresol 9, and Enhanced Packet Blocks with epb_flags. Read are also Simple and (obsolete) Packet
-Blocks, both byte orders, several sections and any timestamp resolution; other blocks are skipped.
+Format: draft-ietf-opsawg-pcapng. Written are a Section Header, an Interface Description with
+if_tsresol 9 for each interface, Enhanced Packet Blocks with epb_flags and comments, and Decryption
+Secrets Blocks. `pcapng_reader` reads any file.
 """
 
 from __future__ import annotations
@@ -11,36 +11,35 @@ import contextlib
 import enum
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, BinaryIO, NamedTuple, Self
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 from .base import Buffer, WireError
 
 LINKTYPE_ETHERNET = 1
-MAX_BLOCK_BYTES = 16 * 1024 * 1024
-"""Longest block a reader takes; a longer one is a damaged length."""
+LINKTYPE_USER0 = 147
+"""Set aside for private use: the trace structures of the hardware description."""
+SECRETS_TLS_KEY_LOG = 0x544C534B
+"""Decryption secrets that are an NSS key log (SSLKEYLOGFILE)."""
 
-_SECTION_HEADER = 0x0A0D0D0A
-_INTERFACE_DESCRIPTION = 1
-_PACKET_OBSOLETE = 2
-_SIMPLE_PACKET = 3
-_ENHANCED_PACKET = 6
-_BYTE_ORDER_MAGIC = 0x1A2B3C4D
-_PCAP_MAGICS = (
-    b"\xa1\xb2\xc3\xd4",
-    b"\xd4\xc3\xb2\xa1",
-    b"\xa1\xb2\x3c\x4d",
-    b"\x4d\x3c\xb2\xa1",
-)
+BYTE_ORDER_MAGIC = 0x1A2B3C4D
+SECTION_HEADER = 0x0A0D0D0A
+INTERFACE_DESCRIPTION = 1
+PACKET_OBSOLETE = 2
+SIMPLE_PACKET = 3
+ENHANCED_PACKET = 6
+DECRYPTION_SECRETS = 10
 
-_OPT_END = 0
-_OPT_COMMENT = 1
-_IF_NAME = 2
-_IF_TSRESOL = 9
-_IF_TSOFFSET = 14
-_SHB_USERAPPL = 4
-_EPB_FLAGS = 2
+OPT_END = 0
+OPT_COMMENT = 1
+IF_NAME = 2
+IF_DESCRIPTION = 3
+IF_TSRESOL = 9
+IF_TSOFFSET = 14
+SHB_USERAPPL = 4
+EPB_FLAGS = 2
+
+MAX_OPTION_BYTES = 0xFFFF
 
 _WRITE_BUFFER_BYTES = 64 * 1024
 _EPB_HEAD = struct.Struct("<IIIIIII")
@@ -56,25 +55,19 @@ class Direction(enum.IntEnum):
     OUTBOUND = 2
 
 
-class CapturedFrame(NamedTuple):
-    """One packet of a capture.
+class Interface(NamedTuple):
+    """One interface of a capture; `snap_bytes` 0: packets are not cut."""
 
-    `timestamp_ns` counts from 1970, and is None for a Simple Packet Block. `original_bytes` is the
-    length on the wire: more than `data` has if the capture cut it short.
-    """
-
-    data: bytes
-    timestamp_ns: int | None
-    direction: Direction
-    link_type: int
-    original_bytes: int
-    comment: str
+    name: str
+    link_type: int = LINKTYPE_ETHERNET
+    description: str = ""
+    snap_bytes: int = 0
 
 
-# -- writing ----------------------------------------------------------------------------------
-
-
-def _option(code: int, value: bytes) -> bytes:
+def _option(code: int, text: str | bytes) -> bytes:
+    value = text.encode() if isinstance(text, str) else text
+    if len(value) > MAX_OPTION_BYTES:
+        value = value[:MAX_OPTION_BYTES].decode(errors="ignore").encode()
     return struct.pack("<HH", code, len(value)) + value + _PADDING[len(value) % 4]
 
 
@@ -83,35 +76,73 @@ def _block(block_type: int, body: bytes) -> bytes:
     return struct.pack("<II", block_type, length) + body + struct.pack("<I", length)
 
 
+def _interface_block(interface: Interface) -> bytes:
+    body = struct.pack("<HHI", interface.link_type, 0, interface.snap_bytes)
+    body += _option(IF_NAME, interface.name)
+    if interface.description:
+        body += _option(IF_DESCRIPTION, interface.description)
+    return _block(
+        INTERFACE_DESCRIPTION, body + _option(IF_TSRESOL, b"\x09") + _option(OPT_END, b"")
+    )
+
+
+def secrets_block(
+    secrets: bytes, secrets_type: int = SECRETS_TLS_KEY_LOG, order: str = "<"
+) -> bytes:
+    """A Decryption Secrets Block in the byte order `order` of `struct`.
+
+    It must be in front of the packets that it decrypts.
+    """
+    length = 20 + len(secrets) + -len(secrets) % 4
+    return b"".join(
+        (
+            struct.pack(order + "IIII", DECRYPTION_SECRETS, length, secrets_type, len(secrets)),
+            secrets,
+            _PADDING[len(secrets) % 4],
+            struct.pack(order + "I", length),
+        )
+    )
+
+
 class PcapngWriter:
-    """Writes one section with one Ethernet interface.
+    """Writes one section.
 
     Args:
         path: the file, made or emptied.
-        interface: its name in the capture.
+        interface: the name of the one Ethernet interface, or all interfaces.
+        comment: about the whole file.
+        mode: permissions of a file that is made.
 
     Raises:
         WireError: the file cannot be written (also from `write`, `flush` and `close`). What was
             written until then stays a valid file, and the writer is closed.
     """
 
-    def __init__(self, path: str | os.PathLike[str], interface: str = "tlsnic") -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        interface: str | Sequence[Interface] = "tlsnic",
+        *,
+        comment: str = "",
+        mode: int = 0o644,
+    ) -> None:
         self.path = os.fspath(path)
+        self.packets = 0
         try:
             self._fd = os.open(
-                self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode
             )
         except OSError as error:
             raise WireError(
                 f"cannot write capture {self.path}: {error.strerror}", "choose another file"
             ) from error
-        section = struct.pack("<IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1)
-        section += _option(_SHB_USERAPPL, b"tlsnic") + _option(_OPT_END, b"")
-        description = struct.pack("<HHI", LINKTYPE_ETHERNET, 0, 0)
-        description += _option(_IF_NAME, interface.encode()) + _option(_IF_TSRESOL, b"\x09")
-        description += _option(_OPT_END, b"")
-        self._buffer = bytearray(_block(_SECTION_HEADER, section))
-        self._buffer += _block(_INTERFACE_DESCRIPTION, description)
+        section = struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1)
+        if comment:
+            section += _option(OPT_COMMENT, comment)
+        section += _option(SHB_USERAPPL, b"tlsnic") + _option(OPT_END, b"")
+        self._buffer = bytearray(_block(SECTION_HEADER, section))
+        for one in [Interface(interface)] if isinstance(interface, str) else interface:
+            self._buffer += _interface_block(one)
         self._written_bytes = 0
 
     def __enter__(self) -> Self:
@@ -124,44 +155,61 @@ class PcapngWriter:
     def closed(self) -> bool:
         return self._fd < 0
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file, once it is flushed."""
+        return self._written_bytes + len(self._buffer)
+
     def write(
         self,
         parts: Sequence[Buffer],
         timestamp_ns: int,
-        direction: Direction,
+        direction: Direction = Direction.UNKNOWN,
         comment: str = "",
+        *,
+        interface: int = 0,
+        original_bytes: int | None = None,
     ) -> None:
-        """Append one frame.
+        """Append one packet.
 
         Args:
-            parts: the frame, in pieces.
+            parts: the packet, in pieces.
             timestamp_ns: since 1970, not negative.
             direction: seen from the NIC.
-            comment: shown by Wireshark beside the frame; at most 65535 bytes of UTF-8.
+            comment: shown by Wireshark beside the packet; cut at 65535 bytes of UTF-8.
+            interface: its number.
+            original_bytes: length of the packet when `parts` are only its beginning.
         """
         if self._fd < 0:
             raise WireError(f"capture {self.path} is closed")
         size = sum(map(len, parts))
         padding = _PADDING[size % 4]
-        remark = _option(_OPT_COMMENT, comment.encode()) if comment else b""
+        remark = _option(OPT_COMMENT, comment) if comment else b""
         total = 28 + size + len(padding) + len(remark) + 16
         buffer = self._buffer
         buffer += _EPB_HEAD.pack(
-            _ENHANCED_PACKET,
+            ENHANCED_PACKET,
             total,
-            0,
+            interface,
             timestamp_ns >> 32,
             timestamp_ns & 0xFFFFFFFF,
             size,
-            size,
+            size if original_bytes is None else original_bytes,
         )
         for part in parts:
             buffer += part
         buffer += padding
         buffer += remark
-        buffer += _EPB_TAIL.pack(_EPB_FLAGS, 4, direction, _OPT_END, 0, total)
+        buffer += _EPB_TAIL.pack(EPB_FLAGS, 4, direction, OPT_END, 0, total)
+        self.packets += 1
         if len(buffer) >= _WRITE_BUFFER_BYTES:
             self.flush()
+
+    def write_secrets(self, key_log: bytes) -> None:
+        """Append a key log, which tells readers the secrets of TLS connections in later packets."""
+        if self._fd < 0:
+            raise WireError(f"capture {self.path} is closed")
+        self._buffer += secrets_block(key_log)
 
     def flush(self) -> None:
         """Bring all frames into the file."""
@@ -190,186 +238,3 @@ class PcapngWriter:
             self.flush()
             os.close(self._fd)
             self._fd = -1
-
-
-# -- reading ----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Interface:
-    link_type: int
-    snap_bytes: int
-    units_per_second: int = 1_000_000
-    offset_s: int = 0
-
-    def nanoseconds(self, high: int, low: int) -> int:
-        units = high << 32 | low
-        return units * 10**9 // self.units_per_second + self.offset_s * 10**9
-
-
-class _DamagedError(Exception):
-    """A block does not make sense; says why."""
-
-
-class PcapngReader:
-    """Iterates over the packets of a capture, in the order of the file.
-
-    Args:
-        stream: the file, open for reading in binary; it stays the caller's.
-        label: its name for messages.
-
-    Raises:
-        WireError: from `__next__`: the file is damaged here, or not pcapng at all. It is then at
-            its end.
-    """
-
-    def __init__(self, stream: BinaryIO, label: str) -> None:
-        self._stream = stream
-        self._label = label
-        self._order = ""
-        self._interfaces: list[_Interface] = []
-        self._offset = 0
-        self._frames = self._read()
-
-    def __iter__(self) -> Iterator[CapturedFrame]:
-        return self
-
-    def __next__(self) -> CapturedFrame:
-        return next(self._frames)
-
-    def _read(self) -> Iterator[CapturedFrame]:
-        try:
-            while (block := self._next_block()) is not None:
-                frame = self._parse(*block)
-                if frame is not None:
-                    yield frame
-        except (_DamagedError, struct.error) as error:
-            raise WireError(
-                f"capture {self._label} is damaged in the block at byte {self._offset}: {error}",
-                "repair it, for example with: editcap IN.pcapng OUT.pcapng",
-            ) from error
-        except OSError as error:
-            raise WireError(f"cannot read capture {self._label}: {error.strerror}") from error
-
-    def _exactly(self, count: int) -> bytes:
-        data = self._stream.read(count)
-        if len(data) != count:
-            raise _DamagedError("the file ends in the middle of it")
-        return data
-
-    def _next_block(self) -> tuple[int, bytes] | None:
-        """Type and body of the next block; None at the end of the file."""
-        head = self._stream.read(8)
-        if not head:
-            if not self._order:
-                raise _DamagedError("the file is empty")
-            return None
-        if len(head) != 8:
-            raise _DamagedError("the file ends in the middle of it")
-        lead = b""
-        if head[:4] == struct.pack("<I", _SECTION_HEADER):
-            lead = self._exactly(4)
-            self._start_section(lead)
-        elif not self._order:
-            if head[:4] in _PCAP_MAGICS:
-                raise WireError(
-                    f"{self._label} is a pcap file, not pcapng",
-                    "convert it: editcap -F pcapng IN.pcap OUT.pcapng",
-                )
-            raise _DamagedError("it is no pcapng section header")
-        block_type, length = struct.unpack(self._order + "II", head)
-        if length % 4 or not 12 + len(lead) <= length <= MAX_BLOCK_BYTES:
-            raise _DamagedError(f"its length is {length} bytes")
-        body = lead + self._exactly(length - 12 - len(lead))
-        (again,) = struct.unpack(self._order + "I", self._exactly(4))
-        if again != length:
-            raise _DamagedError(f"its lengths differ: {length} and {again}")
-        self._offset += length
-        return block_type, body
-
-    def _start_section(self, magic: bytes) -> None:
-        for order in "<>":
-            if magic == struct.pack(order + "I", _BYTE_ORDER_MAGIC):
-                self._order = order
-                self._interfaces = []
-                return
-        raise _DamagedError(f"its byte-order magic is {magic.hex()}")
-
-    def _parse(self, block_type: int, body: bytes) -> CapturedFrame | None:
-        order = self._order
-        if block_type == _SECTION_HEADER:
-            major = struct.unpack_from(order + "H", body, 4)[0]
-            if major != 1:
-                raise _DamagedError(f"its version is {major}")
-        elif block_type == _INTERFACE_DESCRIPTION:
-            self._interfaces.append(self._parse_interface(body))
-        elif block_type == _ENHANCED_PACKET:
-            number, high, low, size, original = struct.unpack_from(order + "IIIII", body)
-            return self._packet(body, 20, number, (high, low), (size, original))
-        elif block_type == _PACKET_OBSOLETE:
-            number, _, high, low, size, original = struct.unpack_from(order + "HHIIII", body)
-            return self._packet(body, 20, number, (high, low), (size, original))
-        elif block_type == _SIMPLE_PACKET:
-            (original,) = struct.unpack_from(order + "I", body)
-            snap = self._interface(0).snap_bytes
-            size = min(original, snap) if snap else original
-            return self._packet(body, 4, 0, None, (size, original))
-        return None
-
-    def _parse_interface(self, body: bytes) -> _Interface:
-        link_type, _, snap = struct.unpack_from(self._order + "HHI", body)
-        interface = _Interface(link_type, snap)
-        for code, value in self._options(body, 8):
-            if code == _IF_TSRESOL and len(value) == 1:
-                exponent = value[0] & 0x7F
-                interface.units_per_second = (2 if value[0] & 0x80 else 10) ** exponent
-            elif code == _IF_TSOFFSET and len(value) == 8:
-                (interface.offset_s,) = struct.unpack(self._order + "q", value)
-        return interface
-
-    def _interface(self, number: int) -> _Interface:
-        if number >= len(self._interfaces):
-            raise _DamagedError(f"it names interface {number} of {len(self._interfaces)}")
-        return self._interfaces[number]
-
-    def _packet(
-        self,
-        body: bytes,
-        begin: int,
-        number: int,
-        when: tuple[int, int] | None,
-        lengths: tuple[int, int],
-    ) -> CapturedFrame:
-        size, original = lengths
-        interface = self._interface(number)
-        end = begin + size
-        if end > len(body):
-            raise _DamagedError(f"its packet of {size} bytes does not fit")
-        direction = Direction.UNKNOWN
-        comment = ""
-        if when is not None:
-            for code, value in self._options(body, end + -size % 4):
-                if code == _EPB_FLAGS and len(value) == 4:
-                    bits = struct.unpack(self._order + "I", value)[0] & 3
-                    direction = Direction(bits) if bits != 3 else Direction.UNKNOWN
-                elif code == _OPT_COMMENT:
-                    comment = value.decode(errors="replace")
-        return CapturedFrame(
-            body[begin:end],
-            None if when is None else interface.nanoseconds(*when),
-            direction,
-            interface.link_type,
-            original,
-            comment,
-        )
-
-    def _options(self, body: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-        while at + 4 <= len(body):
-            code, length = struct.unpack_from(self._order + "HH", body, at)
-            if code == _OPT_END:
-                return
-            at += 4
-            if at + length > len(body):
-                raise _DamagedError(f"its option {code} of {length} bytes does not fit")
-            yield code, body[at : at + length]
-            at += length + -length % 4

@@ -16,7 +16,8 @@ from typing import BinaryIO
 from tlsnic.device.packet.vnet import VnetHeader
 
 from .base import MAX_FRAME_BYTES, Buffer, Sink, WireBase, WireError, frame_bytes
-from .pcapng import LINKTYPE_ETHERNET, CapturedFrame, Direction, PcapngReader, PcapngWriter
+from .pcapng import LINKTYPE_ETHERNET, Direction, PcapngWriter
+from .pcapng_reader import CapturedFrame, PcapngReader
 
 
 class Pace(enum.Enum):
