@@ -58,7 +58,7 @@ def test_eight_bytes_over_two_registers_are_two_accesses(rig):
 @pytest.mark.parametrize("offset", [r.MAGIC + 1, r.MAC_ADDRESS + 3, r.BAR0.size_bytes - 1])
 def test_odd_reads_return_the_bytes_and_are_told(rig, width, offset):
     image = b"".join(
-        rig.nic.registers._peek(word, 4).to_bytes(4, "little")
+        rig.nic.registers.peek(word, 4).to_bytes(4, "little")
         for word in range(offset & ~3, (offset & ~3) + 16, 4)
     )
     start = offset & 3

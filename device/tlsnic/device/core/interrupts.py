@@ -5,7 +5,7 @@ disarms all rings that asked. Moderation holds a vector back until enough comple
 enough time has passed. Deadlines are virtual: `poll` is told the time.
 """
 
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tlsnic.abi import registers
 from tlsnic.abi.enums import Diagnostic
@@ -21,6 +21,22 @@ class Armed(Protocol):
     """A completion ring that waits for an interrupt."""
 
     armed: bool
+
+
+class VectorState(NamedTuple):
+    """Where one vector stands, for those who look on."""
+
+    usecs: int
+    frames: int
+    """Its moderation."""
+    waiting: tuple[Armed, ...]
+    """Rings whose completions it will tell of."""
+    gathered: int
+    deadline_ns: int | None
+    blocked: bool
+    """It was to be raised while Bus Master Enable was clear."""
+    messages: int
+    """MSI-X messages since the last reset."""
 
 
 class Interrupts:
@@ -40,6 +56,7 @@ class Interrupts:
         self._gathered = [0] * VECTORS
         self._deadlines: dict[int, int] = {}
         self._blocked = 0
+        self._messages = [0] * VECTORS
         self.intx_line = False
         regs.on_write("MODERATION", self._write_moderation)
         regs.on_write("INT_CAUSE", self._write_cause)
@@ -100,8 +117,10 @@ class Interrupts:
         while vectors:
             lowest = vectors & -vectors
             vectors ^= lowest
+            vector = lowest.bit_length() - 1
             self._counters.interrupts += 1
-            self._host.trigger(lowest.bit_length() - 1)
+            self._messages[vector] += 1
+            self._host.trigger(vector)
 
     def update_intx(self) -> None:
         """Drive the INTx line to what cause, enable and the PCI command register say."""
@@ -125,6 +144,18 @@ class Interrupts:
         """When `poll` has something to do; None: never."""
         return min(self._deadlines.values(), default=None)
 
+    def state_of(self, vector: int) -> VectorState:
+        """Where a vector stands."""
+        return VectorState(
+            self._usecs[vector],
+            self._frames[vector],
+            tuple(self._waiting[vector]),
+            self._gathered[vector],
+            self._deadlines.get(vector),
+            bool(self._blocked >> vector & 1),
+            self._messages[vector],
+        )
+
     def reset(self) -> None:
         """Forget everything that is pending. The register file has been reset before."""
         for waiting in self._waiting:
@@ -134,6 +165,7 @@ class Interrupts:
         self._frames = [0] * VECTORS
         self._deadlines.clear()
         self._blocked = 0
+        self._messages = [0] * VECTORS
         self.update_intx()
 
     def _write_moderation(self, index: int, _old: int, new: int, _written: int) -> int:

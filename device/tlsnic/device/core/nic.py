@@ -223,6 +223,27 @@ class Nic:
         )
         return min((due for due in deadlines if due is not None), default=None)
 
+    # For those who look on ----------------------------------------------------------------------
+
+    def peek(self, bar: int, offset: int, width: int) -> int:
+        """The bytes at `offset` of a BAR, without anything that a read does."""
+        registers_of = self.registers if bar == BAR_REGISTERS else self._doorbell_file
+        return registers_of.peek(offset, width)
+
+    def has_work(self, queue: Queue) -> bool:
+        """Whether `poll` will look at `queue`."""
+        return queue in self._busy
+
+    @property
+    def link_up(self) -> bool:
+        """The wire is up."""
+        return self._link_up
+
+    @property
+    def reset_count(self) -> int:
+        """As STATUS shows it."""
+        return self._reset_count
+
     # Inside -------------------------------------------------------------------------------------
 
     def _work(self) -> bool:

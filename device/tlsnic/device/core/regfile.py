@@ -109,7 +109,7 @@ class RegisterFile:
                 return cell.read()
             return self._read32(offset) | self._read32(offset + 4) << 32
         self._diagnostics.report(Diagnostic.REG_ACCESS, offset)
-        return self._peek(offset, width)
+        return self.peek(offset, width)
 
     def write(self, offset: int, width: int, value: int) -> None:
         """Carry out a write of `width` bytes (1, 2, 4 or 8) at `offset`."""
@@ -159,7 +159,7 @@ class RegisterFile:
             self._diagnostics.report(Diagnostic.REG_RESERVED_BITS, offset)
         cell.write(value, bits)
 
-    def _peek(self, offset: int, width: int) -> int:
+    def peek(self, offset: int, width: int) -> int:
         """The bytes at `offset` without side effects; those of no register are zero."""
         result = 0
         for position in range(width):
