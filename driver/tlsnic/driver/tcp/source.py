@@ -1,0 +1,132 @@
+"""Where TCP takes what it sends, and where it puts what it receives: interfaces and their values.
+
+`SendSource` and `ReceiveSink` are what a socket buffer is to the kernel's TCP. A connection makes
+its own simple ones (`send_buffer`, `receive_queue`) unless it is given others.
+Positions are those of `seq`: unbounded, their low 32 bits are the sequence number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from tlsnic.driver.tx import DmaRange
+
+Piece = memoryview | DmaRange
+"""Bytes to be copied to the card, or to be sent from where they are."""
+
+
+class Chain:
+    """The payload of one packet in pieces, by reference. `len()`: bytes.
+
+    tls: the TLS session whose records the card has to encrypt them in (`m_epg_tls` of all mbufs in
+    the packet), or None when they are sent as they are.
+    done: called once, when the card has read the pieces, or the packet was dropped: until then they
+    must not change, whether they are acknowledged meanwhile or not.
+    """
+
+    __slots__ = ("_bytes", "done", "pieces", "tls")
+
+    def __init__(
+        self,
+        pieces: tuple[Piece, ...],
+        tls: object | None = None,
+        done: Callable[[], None] | None = None,
+    ) -> None:
+        self.pieces = pieces
+        self.tls = tls
+        self.done = done
+        self._bytes = sum(map(piece_bytes, pieces))
+
+    def __len__(self) -> int:
+        return self._bytes
+
+    def cut(self, start: int, end: int) -> Chain:
+        """The bytes [start, end) of it, without `done`, which stays with the whole."""
+        pieces: list[Piece] = []
+        for piece in self.pieces:
+            size = piece_bytes(piece)
+            low, high = max(start, 0), min(end, size)
+            if low < high:
+                pieces.append(cut_piece(piece, low, high))
+            start -= size
+            end -= size
+        return Chain(tuple(pieces), self.tls)
+
+
+Payload = bytes | memoryview | Chain
+
+
+def piece_bytes(piece: Piece) -> int:
+    """How many bytes a piece has."""
+    return piece.length if isinstance(piece, DmaRange) else len(piece)
+
+
+def cut_piece(piece: Piece, start: int, end: int) -> Piece:
+    """The bytes [start, end) of a piece."""
+    if isinstance(piece, DmaRange):
+        return DmaRange(piece.address + start, end - start)
+    return piece[start:end]
+
+
+def cut(payload: Payload, start: int, end: int) -> Payload:
+    """The bytes [start, end) of a payload."""
+    return payload.cut(start, end) if isinstance(payload, Chain) else payload[start:end]
+
+
+class SendSource(Protocol):
+    """The bytes of a stream at the positions `start` to `end`, of which TCP reads and sends those
+    before `ready_end`. It grows at `end`, and never changes what was read."""
+
+    @property
+    def start(self) -> int:
+        """What lies before is acknowledged and gone."""
+
+    @property
+    def end(self) -> int:
+        """Behind all that was written; a FIN comes there."""
+
+    @property
+    def ready_end(self) -> int:
+        """Behind what can be sent now: `end` unless the rest is not ready (`M_NOTREADY`)."""
+
+    def read(self, start: int, end: int) -> Payload:
+        """The bytes at [start, end), which are ready and lie within one `boundary`."""
+
+    def boundary(self, start: int, end: int) -> int:
+        """How far one packet from `start` on may reach, at most `end`: it does not mix what the
+        card encrypts in different sessions, or with what it does not encrypt."""
+
+    def release(self, position: int) -> None:
+        """Everything before `position` is acknowledged. A position beyond `end` counts as it."""
+
+
+class Mark(NamedTuple):
+    """What the card says of a received packet (`csum_flags` and `leaf_rcvif` of its header)."""
+
+    decrypted: bool = False
+    """All TLS records in its payload are decrypted (CSUM_TLS_DECRYPTED)."""
+    ifnet: object | None = None
+    """The leaf interface it came in at."""
+    flow: int = 0
+    """Handle of its TLS receive flow, or 0."""
+
+
+PLAIN = Mark()
+DECRYPTED = Mark(True)
+
+
+class ReceiveSink(Protocol):
+    """Where TCP puts what has arrived in order."""
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that fit into it (`sb_hiwat`)."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes in it that count against the window: `capacity` less `sbspace`."""
+
+    def append(self, data: bytes, mark: Mark) -> None:
+        """Take the next bytes of the stream, which are the sink's own now. Data of different marks
+        is never joined, by TCP or by the sink."""
