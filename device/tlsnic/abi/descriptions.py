@@ -1270,6 +1270,10 @@ ENUMS: dict[str, str] = {
     "TraceFlags.SECRET": (
         "The bytes were key material. In a capture they are left out; in a record they are sealed."
     ),
+    "TraceFlags.FAULT": (
+        "The memory is not mapped: nothing was read or written, and no bytes follow."
+    ),
+    "TraceFlags.READ_ONLY": "With FAULT: it is mapped, but not for this direction.",
     "DmaPurpose.DATA": "Packet data.",
     "DmaPurpose.DESCRIPTOR": "An entry of a descriptor or command ring.",
     "DmaPurpose.COMPLETION": "An entry of a completion, response or event ring.",

@@ -529,6 +529,10 @@ class TraceFlags(IntFlag):
     """The bytes that follow are not all there were."""
     SECRET = 0x2
     """The bytes were key material. In a capture they are left out; in a record they are sealed."""
+    FAULT = 0x4
+    """The memory is not mapped: nothing was read or written, and no bytes follow."""
+    READ_ONLY = 0x8
+    """With FAULT: it is mapped, but not for this direction."""
 
 
 class DmaPurpose(IntEnum):
