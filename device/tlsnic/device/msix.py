@@ -41,6 +41,14 @@ class MsixTable:
         self._masked = [False] * self.vectors
         self._pending = 0
 
+    def is_masked(self, vector: int) -> bool:
+        """Whether its table entry masks `vector`."""
+        return self._masked[vector]
+
+    def is_pending(self, vector: int) -> bool:
+        """Whether `vector` was signalled while it was masked."""
+        return bool(self._pending >> vector & 1)
+
     def trigger(self, vector: int) -> None:
         """Signal `vector`, or remember that it was signalled while it is masked."""
         if self._masked[vector] or self._function_masked():

@@ -154,6 +154,16 @@ class PciHost:
     def intx_disabled(self) -> bool:
         return bool(self._config[_COMMAND_HIGH] & _INTX_DISABLE_HIGH)
 
+    @property
+    def msix_masked(self) -> bool:
+        """Function Mask of the MSI-X message control register."""
+        control = self._config[self._msix_offset + _MSIX_CONTROL_HIGH]
+        return bool(control & _MSIX_MASK_ALL_HIGH)
+
+    def config_bytes(self) -> bytes:
+        """A copy of the configuration space."""
+        return bytes(self._config)
+
     def _msix_held_back(self) -> bool:
         """Whether no message may leave: masked, switched off, or no bus master (a write to memory)."""
         control = self._config[self._msix_offset + _MSIX_CONTROL_HIGH]

@@ -103,6 +103,10 @@ class Port:
         deadlines = (self.nic.next_deadline_ns(), self.wire.next_deadline_ns())
         return min((due for due in deadlines if due is not None), default=None)
 
+    def reset_function(self) -> None:
+        """As a function level reset by the host; the client is not told."""
+        self._reset(vfu.Reset.FUNCTION_LEVEL)
+
     def close(self) -> None:
         """Disconnect the client, wipe the card, remove the socket, close the wire."""
         self._closing = True
