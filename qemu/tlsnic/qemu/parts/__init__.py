@@ -1,5 +1,7 @@
 """Getting the parts that the card needs around it: libvfio-user, QEMU, the guest.
 
+And a browser, which only tests need: it is made when the first of them asks for it.
+
 Each function below returns at once when the part is in the cache (`cache_root()`) and sound, else
 makes it, showing progress on standard error. All raise PartError, which carries the fix.
 
@@ -16,6 +18,7 @@ What the user has wins over what would be made, after a check:
     TLSNIC_QEMU             a qemu-system-x86_64 of version 10.1 or later with vfio-user-pci
     TLSNIC_KERNEL           a Linux kernel (bzImage); TLSNIC_INITRD its initial RAM disk
     TLSNIC_IMAGE            a root disk: ext4, no partition table
+    TLSNIC_BROWSER          a Chromium, for the tests of HTML pages
     TLSNIC_DEBIAN_MIRROR    the mirror to use, where the machine's apt sources name none
 """
 
@@ -27,8 +30,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tlsnic.qemu.parts import _guest, _host, _libvfio, _qemu, _run
+from tlsnic.qemu.parts import _browser, _guest, _host, _libvfio, _qemu, _run
 from tlsnic.qemu.parts._apt import Archive
+from tlsnic.qemu.parts._browser import Browser
 from tlsnic.qemu.parts._cache import Recipe, cache_root, ensure, notes, problem
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
@@ -41,12 +45,14 @@ __all__ = [
     "MAKE_COMMAND",
     "PROJECT_LABEL",
     "ROOT_LABEL",
+    "Browser",
     "Console",
     "Guest",
     "PartError",
     "Parts",
     "Qemu",
     "all_parts",
+    "browser",
     "cache_root",
     "guest",
     "libvfio_user_path",
@@ -124,6 +130,15 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     if image is not None:
         return replace(found, image=image, python=None, source=f"{found.source}; own image")
     return found
+
+
+def browser(console: Console | None = None, *, make: bool = True) -> Browser:
+    """A headless browser: $TLSNIC_BROWSER, else one in the cache. Not among `all_parts`."""
+    found = _browser.own()
+    if found is not None:
+        return found
+    root = cache_root()
+    return _browser.private(_get(_browser.recipe(_archive(root)), root, console, make))
 
 
 def _to_make() -> list[Recipe]:
