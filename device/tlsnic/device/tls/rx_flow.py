@@ -1,5 +1,6 @@
 """A receive flow: where its packets are in the stream, and what the host says of it."""
 
+from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from tlsnic.abi.enums import TlsDirection, TlsRxState, TlsTrackerState
@@ -65,7 +66,26 @@ class Rekey(NamedTuple):
     opener: RecordOpener
 
 
+class Insight(NamedTuple):
+    """What only those who look on want to know of a flow."""
+
+    question: Question | None
+    """The open one."""
+    asked_ns: int
+    may_ask: bool
+    may_try: bool
+    """RESYNC_HOST and RESYNC_TAG."""
+    candidate: int | None
+    """TRACK: u32 TCP sequence number where the candidate starts."""
+    rekey: int | None
+    """u32 TCP sequence number from which on a key holds that is yet to come."""
+
+
 DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
+
+
+def _ignore(_flow: "RxFlow", _before: TlsTrackerState) -> None:
+    """Nobody keeps a journal."""
 
 
 class RxFlow(RxRecords):
@@ -73,8 +93,8 @@ class RxFlow(RxRecords):
 
     direction: Final = TlsDirection.RECEIVE
     __slots__ = (
-        "_counters", "_far_from", "_far_next", "_far_packets", "_question", "_question_ns",
-        "_rekey", "address", "auth_failures", "handle", "host_resyncs", "not_offloaded",
+        "_counters", "_far_from", "_far_next", "_far_packets", "_moved", "_question", "_question_ns",
+        "_rekey", "address", "auth_failures", "handle", "history", "host_resyncs", "not_offloaded",
         "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs", "vlan_id",
     )  # fmt: skip
 
@@ -90,6 +110,7 @@ class RxFlow(RxRecords):
         resync_host: bool,
         resync_tag: bool,
         counters: ResyncCounters,
+        moved: Callable[["RxFlow", TlsTrackerState], None] = _ignore,
     ) -> None:
         super().__init__(record_format, opener, tcp_sequence, record_number)
         self._asks_at_once = resync_host and not resync_tag
@@ -103,9 +124,13 @@ class RxFlow(RxRecords):
         self._far_next = 0
         self._far_packets = 0
         self._counters = counters
+        self._moved = moved
+        """Told of each change of the tracker's state, with the state before."""
         self.address = address
         self.vlan_id = vlan_id
         self.handle = 0
+        self.history = b""
+        """What happened to it, as core.journal packs it."""
         self.packets = 0
         self.payload_bytes = 0
         self.out_of_order = 0
@@ -139,6 +164,19 @@ class RxFlow(RxRecords):
     def rekey_pending(self) -> bool:
         """Whether the stream has not yet reached the newest key."""
         return self._rekey is not None
+
+    @property
+    def insight(self) -> Insight:
+        """For those who look on; changes nothing."""
+        start, key = self.start_sequence, self._key_start
+        return Insight(
+            self._question,
+            self._question_ns,
+            self._may_ask,
+            self._may_try,
+            start + self._anchor & SEQUENCE_MASK if self.state is State.TRACK else None,
+            start + key & SEQUENCE_MASK if key is not None else None,
+        )
 
     # Packets.
 
@@ -253,6 +291,12 @@ class RxFlow(RxRecords):
     def _count_tag_resync(self) -> None:
         self.tag_resyncs += 1
         self._counters.rx_tls_resync_tag += 1
+
+    def _go(self, event: Event) -> None:
+        before = self.state
+        super()._go(event)
+        if self.state is not before:
+            self._moved(self, before.value)
 
     # The host's word.
 

@@ -1,0 +1,146 @@
+"""A card as the inspector sees it: the core, and what is around it as far as it is there."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tlsnic.device import vfu
+from tlsnic.device.control.protocol import ControlError, ErrorName, Json
+from tlsnic.device.core import DmaFault, Nic
+from tlsnic.device.core.host import Host
+from tlsnic.device.pci import PciHost
+from tlsnic.device.port import Port
+from tlsnic.device.wire import Wire
+
+
+class Core(Protocol):
+    """The inputs of the core that are used here: those of `Nic`, or of what stands in front of it."""
+
+    def read(self, bar: int, offset: int, width: int) -> int:
+        """A register is read."""
+
+    def write(self, bar: int, offset: int, width: int, value: int) -> None:
+        """A register is written."""
+
+    def advance(self, now_ns: int) -> None:
+        """Time has gone on."""
+
+
+class Card:
+    """A core without a PCI side: one on the bench, or one that is replayed.
+
+    Args:
+        nic: the core, for looking.
+        core: the same for inputs; what is recorded goes through it.
+        host: the core's way to memory and configuration bits, which notes nothing of what is asked.
+    """
+
+    def __init__(
+        self,
+        nic: Nic,
+        core: Core,
+        host: Host,
+        *,
+        number: int = 0,
+        socket: str = "",
+        wire: Wire | None = None,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.nic = nic
+        self.core = core
+        self.number = number
+        self.socket = socket
+        self.host = host
+        self._wire = wire
+        self.clock_ns = clock_ns
+        self.started_ns = clock_ns()
+
+    @property
+    def wire(self) -> Wire:
+        """The wire. ControlError: there is none."""
+        if self._wire is None:
+            raise self.unavailable("no wire")
+        return self._wire
+
+    @property
+    def wire_name(self) -> str:
+        """The wire as the user wrote it, or nothing."""
+        return "" if self._wire is None else self._wire.name
+
+    @property
+    def client(self) -> str:
+        """Whether somebody drives the card: listening, negotiating, attached, quiescing, none."""
+        return "none"
+
+    @property
+    def pci(self) -> PciHost:
+        """Configuration space and MSI-X table. ControlError: there are none."""
+        raise self.unavailable("no PCI configuration space")
+
+    @property
+    def regions(self) -> Sequence[vfu.DmaRegion]:
+        """The DMA maps. ControlError: there are none."""
+        raise self.unavailable("no DMA maps")
+
+    def memory(self, address: int, length: int) -> bytes | None:
+        """Host memory, or None where none is mapped."""
+        try:
+            return b"".join(self.host.views(address, length, False))
+        except DmaFault:
+            return None
+
+    def reset_function(self) -> None:
+        """A function level reset. ControlError: there is no function."""
+        raise self.unavailable("no PCI function")
+
+    def identity(self) -> Json:
+        """What tells the cards of a device apart."""
+        return {
+            "card": self.number,
+            "socket": self.socket,
+            "wire": self.wire_name,
+            "mac": self.nic.config.mac.hex(":"),
+        }
+
+    def unavailable(self, what: str) -> ControlError:
+        """The error of something that this card has not."""
+        return ControlError(
+            ErrorName.UNAVAILABLE,
+            f"card {self.number} has {what}",
+            "ask a running `tlsnic device`",
+        )
+
+
+class PortCard(Card):
+    """A card that is served on a socket."""
+
+    def __init__(
+        self, port: Port, number: int = 0, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        super().__init__(
+            port.nic,
+            port.nic,
+            port.host,
+            number=number,
+            socket=str(Path(os.path.abspath(port.socket_path))),
+            wire=port.wire,
+            clock_ns=clock_ns,
+        )
+        self._port = port
+
+    @property
+    def client(self) -> str:
+        return self._port.context.state.name.lower()
+
+    @property
+    def pci(self) -> PciHost:
+        return self._port.host
+
+    @property
+    def regions(self) -> Sequence[vfu.DmaRegion]:
+        return self._port.context.dma.regions
+
+    def reset_function(self) -> None:
+        self._port.reset_function()

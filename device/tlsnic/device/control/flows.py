@@ -1,0 +1,179 @@
+"""flows.*: the flow contexts, their trackers and counters. Never a key, nor anything made from one."""
+
+import ipaddress
+from itertools import islice
+from typing import Final
+
+from tlsnic.device.control.card import Card
+from tlsnic.device.control.protocol import (
+    ControlError,
+    ErrorName,
+    Json,
+    Kind,
+    Method,
+    Param,
+    slice_params,
+)
+from tlsnic.device.tls.encrypt import MAX_RECORD_NUMBER
+from tlsnic.device.tls.flow import TxFlow
+from tlsnic.device.tls.rx_flow import RxFlow
+from tlsnic.device.tls.table import Flow
+
+MAX_FLOWS: Final = 4096
+
+
+def _endpoints(flow: Flow) -> tuple[str, str]:
+    """Source and destination of the flow's packets."""
+    raw = flow.address
+    size = (len(raw) - 4) // 2
+    ends = []
+    for number in range(2):
+        address = ipaddress.ip_address(raw[number * size : (number + 1) * size])
+        port = int.from_bytes(raw[2 * size + 2 * number : 2 * size + 2 * number + 2], "big")
+        shown = f"[{address}]" if address.version == 6 else str(address)
+        ends.append(f"{shown}:{port}")
+    return ends[0], ends[1]
+
+
+def summary(flow: Flow) -> dict[str, Json]:
+    """One flow in short."""
+    source, destination = _endpoints(flow)
+    transmits = isinstance(flow, TxFlow)
+    layout = flow.format.layout
+    return {
+        "handle": flow.handle,
+        "direction": flow.direction.name,
+        "suite": layout.suite.name,
+        "tls_version": layout.version,
+        "local": source if transmits else destination,
+        "remote": destination if transmits else source,
+        "vlan_id": flow.vlan_id,
+        "state": _state(flow),
+        "tcp_sequence": flow.sequence,
+        "record_number": min(flow.cursor.number, MAX_RECORD_NUMBER)
+        if isinstance(flow, TxFlow)
+        else flow.record_number,
+        "packets": flow.packets,
+        "payload_bytes": flow.payload_bytes,
+        "out_of_order": flow.out_of_order,
+        "not_offloaded": flow.refused if isinstance(flow, TxFlow) else flow.not_offloaded,
+    }
+
+
+def _state(flow: Flow) -> str:
+    if isinstance(flow, TxFlow):
+        return "SENDING" if flow.fence is None else "DESTROYING"
+    return flow.tracker_state.name
+
+
+def details(card: Card, flow: Flow) -> dict[str, Json]:
+    """Everything about one flow."""
+    record_format = flow.format
+    common = {
+        **summary(flow),
+        "start_sequence": flow.start_sequence,
+        "max_plaintext": record_format.max_plaintext,
+        "encrypt_then_mac": record_format.encrypt_then_mac,
+        "rekey_pending": flow.rekey_pending,
+    }
+    if isinstance(flow, TxFlow):
+        return {**common, **_transmit(card, flow)}
+    return {**common, **_receive(flow)}
+
+
+def _transmit(card: Card, flow: TxFlow) -> dict[str, Json]:
+    pace, cursor = flow.pace, flow.cursor
+    return {
+        "presynced": flow.presynced,
+        "record_offset": cursor.position - cursor.start,
+        "epochs": [
+            {
+                "tcp_sequence": flow.start_sequence + epoch.start & 0xFFFF_FFFF,
+                "record_number": epoch.first_number,
+            }
+            for epoch in flow.epochs
+        ],
+        "rate_bytes_per_s": 0 if pace is None else pace.rate,
+        "held_frames": 0 if pace is None else len(pace.frames),
+        "held_bytes": 0 if pace is None else pace.held_bytes,
+        "due_ns": pace.due_ns if pace is not None and pace.frames else None,
+    }
+
+
+def _receive(flow: RxFlow) -> dict[str, Json]:
+    insight = flow.insight
+    question = insight.question
+    return {
+        "questions": flow.questions,
+        "auth_failures": flow.auth_failures,
+        "host_resyncs": flow.host_resyncs,
+        "tag_resyncs": flow.tag_resyncs,
+        "resync_host": insight.may_ask,
+        "resync_tag": insight.may_try,
+        "candidate": insight.candidate,
+        "rekey": insight.rekey,
+        "question": None
+        if question is None
+        else {
+            "number": question.number,
+            "tcp_sequence": question.sequence,
+            "record_number": question.record_number,
+            "asked_ns": insight.asked_ns,
+        },
+    }
+
+
+def list_(card: Card, first: int, count: int) -> Json:
+    """Some of the flows."""
+    flows = card.nic.flows
+    return {
+        "total": len(flows),
+        "flows": [summary(flow) for flow in islice(flows, first, first + count)],
+    }
+
+
+def show(card: Card, handle: int) -> Json:
+    """One flow."""
+    return details(card, find(card, handle))
+
+
+def find(card: Card, handle: int) -> Flow:
+    """The flow of a handle. ControlError: there is none."""
+    flow = card.nic.flows.get(handle)
+    if flow is None:
+        gone = card.nic.flows.was_destroyed(handle)
+        raise ControlError(
+            ErrorName.NOT_FOUND,
+            f"flow {handle:#x} {'was destroyed' if gone else 'was never made'}",
+            "see flows.list",
+        )
+    return flow
+
+
+HANDLE: Final = Param("handle", Kind.INTEGER, "of the flow", high=0xFFFF_FFFF)
+_SUMMARY: Final = (
+    "{handle, direction: TRANSMIT | RECEIVE, suite, tls_version, local, remote, vlan_id, state: "
+    "SENDING | DESTROYING | OFFLOAD | SEARCH | TRACK | HALTED, tcp_sequence, record_number, packets, "
+    "payload_bytes, out_of_order, not_offloaded}"
+)
+
+METHODS: Final = (
+    Method(
+        "flows.list",
+        list_,
+        "The flows, in the order they were made. `local` is the side of the card's host.",
+        f"{{total, flows: [{_SUMMARY}]}}",
+        tuple(slice_params("flow", 256, MAX_FLOWS)),
+    ),
+    Method(
+        "flows.show",
+        show,
+        "One flow with everything but keys.",
+        f"{_SUMMARY[:-1]}, start_sequence, max_plaintext, encrypt_then_mac, rekey_pending; TRANSMIT: "
+        "presynced, record_offset, epochs: [{tcp_sequence, record_number}], rate_bytes_per_s, "
+        "held_frames, held_bytes, due_ns; RECEIVE: questions, auth_failures, host_resyncs, "
+        "tag_resyncs, resync_host, resync_tag, candidate: TCP sequence number or null, rekey: the same, "
+        "question: {number, tcp_sequence, record_number, asked_ns} or null}",
+        (HANDLE,),
+    ),
+)
