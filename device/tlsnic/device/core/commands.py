@@ -45,14 +45,14 @@ class Blocks:
             self.report(Diagnostic.COMMAND_FIELD, length)
             raise CommandFailed(CommandStatus.TOO_SHORT, needed)
 
-    def load(self, address: int, length: int, needed: int, address_offset: int) -> bytearray:
-        """A copy of the first `needed` bytes of a block, after `check`."""
+    def load_secret(self, address: int, length: int, needed: int, address_offset: int) -> bytearray:
+        """A copy of the first `needed` bytes of a block with keys, after `check`."""
         self.check(address, length, needed, address_offset)
         copy = bytearray(needed)
         # Through a view: a bytearray would copy twice, and leave the first copy in freed memory.
         target = memoryview(copy)
         position = 0
-        for view in self._host.views(address, needed, False):
+        for view in self._host.secret_views(address, needed, False):
             target[position : position + len(view)] = view
             position += len(view)
         return copy

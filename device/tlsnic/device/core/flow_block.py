@@ -155,7 +155,7 @@ class FlowBlocks:
             CommandFailed: misaligned, too short, or it says something of keys that it must not.
             DmaFault: not mapped.
         """
-        raw = self._blocks.load(address, length, TlsFlow.SIZE, address_offset)
+        raw = self._blocks.load_secret(address, length, TlsFlow.SIZE, address_offset)
         try:
             yield FlowBlock(raw, self._blocks, self._check_keys(raw))
         finally:

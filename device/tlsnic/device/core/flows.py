@@ -9,6 +9,7 @@ from tlsnic.abi.enums import (
     Diagnostic,
     Offload,
     TlsDirection,
+    TlsEvent,
     TlsFlowFlags,
 )
 from tlsnic.abi.layout import Structure
@@ -28,7 +29,6 @@ from tlsnic.device.core.flow_block import FlowBlock, FlowBlocks, refuse
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.transmit import Transmitter
 from tlsnic.device.tls.cipher import make_cipher
-from tlsnic.device.tls.encrypt import MAX_RECORD_NUMBER
 from tlsnic.device.tls.fence import Drain, Fence
 from tlsnic.device.tls.flow import RekeyFault, TxFlow
 from tlsnic.device.tls.keys import KeyCache
@@ -61,6 +61,7 @@ class FlowCommands:
         self._regs = parts.regs
         self._counters = parts.counters
         self._flows: FlowTable = parts.flows
+        self._journal = parts.journal
         self._transmitter = transmitter
         self._queues = queues
         self._flush_receive = flush_receive
@@ -94,6 +95,7 @@ class FlowCommands:
             raise CommandFailed(
                 CommandStatus.TABLE_FULL if full else CommandStatus.DUPLICATE
             ) from None
+        self._journal.note(flow, TlsEvent.CREATED)
         if receives:
             self._counters.rx_tls_ctx += 1
         else:
@@ -126,6 +128,7 @@ class FlowCommands:
             if isinstance(flow, RxRunFlow):
                 opener = make_opener(keys.record_format, block.material(), self._keys)
                 flow.rekey(opener, keys.tcp_sequence, keys.record_number)
+                self._note_rekey(flow, block)
                 return 0, 0
             cipher = self._cipher(block)
         try:
@@ -133,6 +136,7 @@ class FlowCommands:
         except RekeyFault:
             cipher.wipe()
             refuse(self._blocks, CommandStatus.BAD_FIELD, TlsFlow.OFFSET_TCP_SEQUENCE)
+        self._note_rekey(flow, block)
         return 0, 0
 
     def _rate(self, command: Structure) -> Result:
@@ -141,6 +145,7 @@ class FlowCommands:
         if not isinstance(flow, TxFlow):
             self._refuse_handle(command.handle)
         self._set_rate(flow, command.rate_bytes_per_s)
+        self._journal.note(flow, TlsEvent.RATED)
         return 0, 0
 
     def _destroy(self, command: Structure) -> Result | Pending:
@@ -149,7 +154,7 @@ class FlowCommands:
         if isinstance(flow, RxRunFlow):
             self._flush_receive()  # what names the handle comes before the response
             flow.drop_question()
-            self._flows.remove(flow)
+            self._remove(flow)
             self._counters.rx_tls_del += 1
             return 0, 0
         sender = flow
@@ -160,7 +165,7 @@ class FlowCommands:
         def finish() -> Result | None:
             if not fence.passed or (sender.pace is not None and sender.pace.frames):
                 return None
-            self._flows.remove(sender)
+            self._remove(sender)
             self._counters.tx_tls_del += 1
             return 0, 0
 
@@ -171,16 +176,36 @@ class FlowCommands:
         flow = self._receive_flow(command.handle)
         if command.found not in _FOUND:
             refuse(self._blocks, CommandStatus.BAD_FIELD, TlsResyncAnswerCommand.OFFSET_FOUND)
-        if not flow.answer(
+        state = flow.tracker_state
+        taken = flow.answer(
             command.question, command.tcp_sequence, bool(command.found), command.record_number
-        ):
+        )
+        event = TlsEvent.ANSWERED if command.found else TlsEvent.DENIED
+        self._journal.note(
+            flow,
+            event if taken else TlsEvent.STALE,
+            tcp_sequence=command.tcp_sequence,
+            record_number=command.record_number,
+            question=command.question,
+            old_state=state,
+        )
+        if not taken:
             raise CommandFailed(CommandStatus.STALE)
         return 0, 0
 
     def _hint(self, command: Structure) -> Result:
         assert isinstance(command, TlsResyncHintCommand)
         flow = self._receive_flow(command.handle)
-        if not flow.hint(command.tcp_sequence, command.record_number):
+        state = flow.tracker_state
+        taken = flow.hint(command.tcp_sequence, command.record_number)
+        self._journal.note(
+            flow,
+            TlsEvent.HINTED if taken else TlsEvent.STALE,
+            tcp_sequence=command.tcp_sequence,
+            record_number=command.record_number,
+            old_state=state,
+        )
+        if not taken:
             raise CommandFailed(CommandStatus.STALE)
         return 0, 0
 
@@ -218,6 +243,7 @@ class FlowCommands:
             resync_host=bool(keys.flags & TlsFlowFlags.RESYNC_HOST),
             resync_tag=bool(keys.flags & TlsFlowFlags.RESYNC_TAG),
             counters=self._counters,
+            moved=self._journal.moved,
         )
 
     def _check_switch(self, direction: TlsDirection) -> None:
@@ -235,6 +261,20 @@ class FlowCommands:
         if not isinstance(flow, RxRunFlow):
             self._refuse_handle(handle)
         return flow
+
+    def _remove(self, flow: Flow) -> None:
+        self._journal.note(flow, TlsEvent.DESTROYED)
+        self._journal.keep(flow)
+        self._flows.remove(flow)
+
+    def _note_rekey(self, flow: Flow, block: FlowBlock) -> None:
+        keys = block.keys
+        self._journal.note(
+            flow,
+            TlsEvent.REKEYED,
+            tcp_sequence=keys.tcp_sequence,
+            record_number=keys.record_number,
+        )
 
     def _refuse_handle(self, handle: int) -> NoReturn:
         self._blocks.report(Diagnostic.TLS_HANDLE, handle)
@@ -263,7 +303,7 @@ def _transmit_state(flow: TxFlow) -> TlsFlowState:
     return TlsFlowState(
         direction=TlsDirection.TRANSMIT,
         tcp_sequence=flow.sequence,
-        record_number=min(cursor.number, MAX_RECORD_NUMBER),
+        record_number=flow.record_number,
         packets=flow.packets,
         payload_bytes=flow.payload_bytes,
         out_of_order=flow.out_of_order,

@@ -1,11 +1,11 @@
 """What happened to TLS flows, besides packets: a short history of each, and the last questions.
 
-Always on. A note is packed into 40 bytes and kept with its flow, so that one that nothing happens
-to costs next to nothing. There are no keys in it.
+Always on. A note is packed and kept with its flow, so that a flow that nothing happens to costs next
+to nothing. There are no keys in it.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ _RESYNC: Final = frozenset(
     (TlsEvent.ASKED, TlsEvent.ANSWERED, TlsEvent.DENIED, TlsEvent.STALE, TlsEvent.HINTED)
 )
 _NOTE: Final = Struct("<QIIQIHBB")
+_STATE: Final = tuple(TlsTrackerState)
 _HISTORY_BYTES: Final = NOTES_PER_FLOW * _NOTE.size
 
 
@@ -58,8 +59,10 @@ class Noted(Protocol):
 
 def _unpack(history: bytes) -> list[Note]:
     return [
-        Note(*numbers, TlsEvent(event), TlsTrackerState(old), TlsTrackerState(new))
-        for *numbers, event, old, new in _NOTE.iter_unpack(history)
+        Note(now_ns, handle, sequence, number, question, TlsEvent(event), _STATE[old], _STATE[new])
+        for now_ns, handle, sequence, number, question, event, old, new in _NOTE.iter_unpack(
+            history
+        )
     ]
 
 
@@ -121,6 +124,12 @@ class Journal:
         self._gone[flow.handle] = flow.history
         if len(self._gone) > GONE_FLOWS:
             del self._gone[next(iter(self._gone))]
+
+    def reset(self, flows: Sequence[Noted]) -> None:
+        """All `flows` are about to be wiped. Unless somebody listens, only the last ones are noted."""
+        for flow in flows if self.observer is not None else flows[-GONE_FLOWS:]:
+            self.note(flow, TlsEvent.RESET)
+            self.keep(flow)
 
     def _moved(self, flow: Noted, old_state: TlsTrackerState) -> None:
         self.note(flow, TlsEvent.TRACKER, old_state=old_state)

@@ -19,8 +19,10 @@ from tlsnic.device.core.diagnostics import Diagnostics, Entry
 from tlsnic.device.core.events import EventQueue
 from tlsnic.device.core.filters import Filters
 from tlsnic.device.core.flows import FlowCommands
+from tlsnic.device.core.gate import HostGate, PortGate
 from tlsnic.device.core.host import Host, Port
 from tlsnic.device.core.interrupts import Interrupts
+from tlsnic.device.core.journal import Journal
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.receive import Arrival, Receiver
 from tlsnic.device.core.receive_queue import ReceiveQueue
@@ -79,7 +81,8 @@ class Nic:
 
     def __init__(self, config: NicConfig, host: Host, port: Port) -> None:
         self.config = config
-        self._host = host
+        self.host_gate = self._host = HostGate(host)
+        self.port_gate = PortGate(port)
         self._link_up = False
         self._reset_count = 0
         self._bus_master = False
@@ -88,14 +91,16 @@ class Nic:
         self.diagnostics = Diagnostics(self._on_diagnostic)
         self.registers = RegisterFile(registers.BAR0, self.diagnostics)
         self._doorbell_file = RegisterFile(registers.BAR2, self.diagnostics)
-        self.interrupts = Interrupts(host, self.registers, self.counters, self.diagnostics)
+        self.interrupts = Interrupts(self._host, self.registers, self.counters, self.diagnostics)
         self.flows = FlowTable()
+        self.journal = Journal()
         parts = Parts(
-            host, self.registers, self.counters, self.interrupts, self.diagnostics, self.flows
-        )
+            self._host, self.registers, self.counters, self.interrupts, self.diagnostics,
+            self.flows, self.journal,
+        )  # fmt: skip
         self.events = EventQueue(parts)
         self.admin = AdminQueue(parts)
-        self.transmitter = Transmitter(parts, port)
+        self.transmitter = Transmitter(parts, self.port_gate)
         self.transmitter.on_free = self._wake_transmit
         self.tx_queues = [
             TransmitQueue(number, parts, self.transmitter)
@@ -190,6 +195,7 @@ class Nic:
         self._busy.clear()
         self.admin.forget_pending()
         self.transmitter.abandon()
+        self.journal.reset(list(self.flows))
         self.flows.clear()
         self.receiver.reset()
         self.counters.clear()
@@ -267,6 +273,7 @@ class Nic:
         self.interrupts.now_ns = now_ns
         self.transmitter.now_ns = now_ns
         self.receiver.now_ns = now_ns
+        self.journal.now_ns = now_ns
 
     def _look_at_bus_master(self) -> None:
         # The configuration space belongs to the vfio-user library, which does not tell of writes.

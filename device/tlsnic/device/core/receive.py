@@ -85,6 +85,8 @@ class Receiver:
         self._steering = steering
         self._queues = queues
         self.tls = TlsReceive(parts, events)
+        self.follow, self.follow_run = self.tls.follow, self.tls.follow_run
+        """How packets of flows are followed; a trace puts its own in front."""
         self.now_ns = 0
         self.enabled = False
         self.max_frame = 0
@@ -162,7 +164,7 @@ class Receiver:
         count, length = len(frames), len(frames[0])
         keys = segments.keys
         ip = _IPV4 if segments.is_ipv4 else _IPV6
-        choose, follow = self._steering.choose_tcp, self.tls.follow_run
+        choose, follow = self._steering.choose_tcp, self.follow_run
         delivered = first = 0
         while first < count:
             key, sums, payload = keys[first], segments.checksums[first], segments.payloads[first]
@@ -237,7 +239,7 @@ class Receiver:
             if tls is not None:
                 flow = tls.flow_of(frame, headers)
                 if flow is not None:
-                    mark, records, payload = tls.follow(flow, frame, headers, sums, self.now_ns)
+                    mark, records, payload = self.follow(flow, frame, headers, sums, self.now_ns)
             if self._coalescer is None:
                 pieces: Sequence[Buffer] = (frame,)
                 if payload is not None:
@@ -300,7 +302,7 @@ class Receiver:
             mark, records, data = NO_FLOW, 0, None
             flow = self.tls.flow_of(frame, headers) if self.tls.receivers else None
             if flow is not None:
-                mark, records, data = self.tls.follow(flow, frame, headers, sums, self.now_ns)
+                mark, records, data = self.follow(flow, frame, headers, sums, self.now_ns)
             for packet in self._coalescer.add(
                 frame, headers, sums, mark,
                 now_us=self.now_ns // 1000, context=records, alone=True,

@@ -146,8 +146,7 @@ class ReceiveQueue(Queue):
         """Views of the next buffers that hold `length` bytes, and their number; None: too few."""
         ring = self.ring
         index = ring.head
-        views: list[memoryview] = []
-        buffers = 0
+        buffers: list[tuple[int, int]] = []
         while length:
             if index == ring.tail:
                 return None
@@ -156,20 +155,21 @@ class ReceiveQueue(Queue):
             if reserved or size < MIN_RX_BUFFER_BYTES:
                 raise QueueFault(Diagnostic.RX_BUFFER, index)
             size = min(size, length)
-            try:
+            buffers.append((address, size))
+            length -= size
+            index = (index + 1) & ring.mask
+        # All at once, because views of memory to write are only asked for when they are filled.
+        views: list[memoryview] = []
+        try:
+            for address, size in buffers:
                 target = self._host.view(address, size, True)
                 if target is None:
                     views += self._host.views(address, size, True)
-                elif size == length and not buffers:
-                    return [target], 1
                 else:
                     views.append(target)
-            except DmaFault as fault:
-                raise queue_fault(fault) from None
-            length -= size
-            buffers += 1
-            index = (index + 1) & ring.mask
-        return views, buffers
+        except DmaFault as fault:
+            raise queue_fault(fault) from None
+        return views, len(buffers)
 
 
 def _scatter(pieces: Sequence[Buffer], views: list[memoryview]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tlsnic.abi.enums import Diagnostic, EventType, RxFlags, TlsRxState
+from tlsnic.abi.enums import Diagnostic, EventType, RxFlags, TlsEvent, TlsRxState
 from tlsnic.device.core.events import EventQueue
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.packet.checksum import RxChecksum
@@ -56,6 +56,7 @@ class TlsReceive:
 
     def __init__(self, parts: Parts, events: EventQueue) -> None:
         self._diagnostics = parts.diagnostics
+        self._journal = parts.journal
         self._events = events
         self._out = memoryview(bytearray(MAX_RUN_BYTES))
         self.receivers = parts.flows.receivers
@@ -130,6 +131,13 @@ class TlsReceive:
     def _tell(self, flow: RxFlow, sequence: int, verdict: Verdict) -> None:
         question = verdict.question
         if question is not None:
+            self._journal.note(
+                flow,
+                TlsEvent.ASKED,
+                tcp_sequence=question.sequence,
+                record_number=question.record_number,
+                question=question.number,
+            )
             self._events.publish(
                 EventType.RESYNC_REQUEST,
                 question.sequence | question.number << _QUESTION_SHIFT,
@@ -137,6 +145,7 @@ class TlsReceive:
                 handle=flow.handle,
             )
         if verdict.halted:
+            self._journal.note(flow, TlsEvent.HALTED, tcp_sequence=sequence)
             self._diagnostics.report(Diagnostic.TLS_AUTH, flow.handle)
             self._events.publish(
                 EventType.FLOW_ERROR, Diagnostic.TLS_AUTH, sequence, handle=flow.handle

@@ -10,7 +10,8 @@ from typing import Final
 
 from tlsnic.abi import registers
 from tlsnic.abi.enums import Diagnostic, QueueKind, QueueState
-from tlsnic.device.core.host import DmaFault, Host
+from tlsnic.device.core.gate import HostGate
+from tlsnic.device.core.host import DmaFault
 from tlsnic.device.core.interrupts import VECTORS
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.regfile import RegisterFile
@@ -47,7 +48,7 @@ class DescriptorRing:
 
     __slots__ = ("_base", "_entry_bytes", "_host", "_view", "entries", "head", "mask", "tail")
 
-    def __init__(self, host: Host, entry_bytes: int) -> None:
+    def __init__(self, host: HostGate, entry_bytes: int) -> None:
         self._host = host
         self._entry_bytes = entry_bytes
         self.open(0, 0)
@@ -74,13 +75,13 @@ class DescriptorRing:
         if self._view is not None:
             return self._view, index * self._entry_bytes
         try:
-            whole = self._host.view(self._base, self.entries * self._entry_bytes, False)
+            whole = self._host.ring_view(self._base, self.entries * self._entry_bytes, False)
             if whole is not None:
                 self._view = whole
                 return whole, index * self._entry_bytes
-            # The ring lies in several maps. An entry may not: entries divide a page.
+            # It lies in several maps, or is traced. An entry may not: entries divide a page.
             address = self._base + index * self._entry_bytes
-            view = self._host.view(address, self._entry_bytes, False)
+            view = self._host.entry_view(address, self._entry_bytes, False)
         except DmaFault as fault:
             raise queue_fault(fault) from None
         if view is None:
@@ -96,7 +97,7 @@ class CompletionRing:
         "phase", "producer",
     )  # fmt: skip
 
-    def __init__(self, host: Host, entry_bytes: int) -> None:
+    def __init__(self, host: HostGate, entry_bytes: int) -> None:
         self._host = host
         self._words_per_entry = entry_bytes // 8
         self.open(0, 0)
@@ -156,12 +157,12 @@ class CompletionRing:
     def _locate(self) -> tuple[memoryview, int]:
         entry_bytes = 8 * self._words_per_entry
         try:
-            whole = self._host.view(self._base, self.entries * entry_bytes, True)
+            whole = self._host.ring_view(self._base, self.entries * entry_bytes, True)
             if whole is not None:
                 self._words = whole.cast("Q")
                 return self._words, self.producer * self._words_per_entry
             address = self._base + self.producer * entry_bytes
-            view = self._host.view(address, entry_bytes, True)
+            view = self._host.entry_view(address, entry_bytes, True)
         except DmaFault as fault:
             raise queue_fault(fault) from None
         if view is None:

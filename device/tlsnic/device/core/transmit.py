@@ -24,7 +24,8 @@ from tlsnic.device.core.descriptors import (
     check_further,
     split_chain,
 )
-from tlsnic.device.core.host import Buffer, DmaFault, Port
+from tlsnic.device.core.gate import PortGate
+from tlsnic.device.core.host import Buffer, DmaFault
 from tlsnic.device.core.pacing import Pacer
 from tlsnic.device.core.parts import Parts
 from tlsnic.device.core.transmit_tls import TlsTransmit
@@ -82,12 +83,14 @@ class PacketSource(Protocol):
 class Transmitter:
     """The stage behind all transmit queues: offloads, and the way to the wire."""
 
-    def __init__(self, parts: Parts, port: Port) -> None:
+    def __init__(self, parts: Parts, port: PortGate) -> None:
         self._host = parts.host
         self._regs = parts.regs
         self._counters = parts.counters
         self._port = port
         self._tls = TlsTransmit(parts.host, parts.counters, parts.flows)
+        self.check_tuple, self.encrypt = self._tls.check_tuple, self._tls.encrypt
+        """What is done to packets of flows; a trace puts its own in front."""
         self.pacer = Pacer(parts.counters, self._release)
         self.now_ns = 0
         self.link_up = False
@@ -213,10 +216,10 @@ class Transmitter:
             self._check_tagged(parts, total, flags)
         head, payload = split(parts, header_length)
         head, headers, total = self._headers(head, total, first)
-        self._tls.check_tuple(flow, head, headers)
+        self.check_tuple(flow, head, headers)
         if flags & SEGMENT:
             self._check_segments(headers, total, mss)
-        cipher_text = self._tls.encrypt(flow, chain, headers.tcp_seq, payload)
+        cipher_text = self.encrypt(flow, chain, headers.tcp_seq, payload)
         if flags & SEGMENT:
             frames = self._segment(head, headers, [cipher_text], total, mss)
         else:

@@ -16,11 +16,10 @@ from tlsnic.abi.enums import Diagnostic, PresyncFlags
 from tlsnic.abi.structures import TlsPresync
 from tlsnic.abi.suites import HEADER_BYTES
 from tlsnic.device.packet.headers import Buffer
-from tlsnic.device.tls.flow import Cursor, Epoch, TxFlow
+from tlsnic.device.tls.flow import MAX_RECORD_NUMBER, Cursor, Epoch, TxFlow
 from tlsnic.device.tls.record import BadRecord, Record, RecordStream
 
 PRESYNC_BYTES: Final = TlsPresync.SIZE
-MAX_RECORD_NUMBER: Final = (1 << 64) - 1
 _UPDATE_STATE: Final = int(PresyncFlags.UPDATE_STATE)
 _PREFIX: Final = int(PresyncFlags.PREFIX)
 _BEFORE_START: Final = int(PresyncFlags.BEFORE_START)

@@ -7,12 +7,13 @@ most two: that of the records to come and the one before, whose records may have
 
 from typing import Final, NamedTuple
 
-from tlsnic.abi.enums import TlsDirection
+from tlsnic.abi.enums import TlsDirection, TlsTrackerState
 from tlsnic.device.tls.fence import Fence
 from tlsnic.device.tls.pace import Pace
 from tlsnic.device.tls.record import RecordCipher, RecordFormat, RecordStream
 
 MAX_EPOCHS: Final = 2
+MAX_RECORD_NUMBER: Final = (1 << 64) - 1
 _SEQUENCE_MASK: Final = 0xFFFF_FFFF
 _SIGN: Final = 1 << 31
 
@@ -51,7 +52,7 @@ class TxFlow:
 
     direction: Final = TlsDirection.TRANSMIT
     __slots__ = (
-        "address", "cursor", "epochs", "fence", "format", "handle", "out_of_order",
+        "address", "cursor", "epochs", "fence", "format", "handle", "history", "out_of_order",
         "pace", "packets", "payload_bytes", "presynced", "refused", "start_sequence", "vlan_id",
     )  # fmt: skip
 
@@ -72,6 +73,8 @@ class TxFlow:
         self.address = address
         self.vlan_id = vlan_id
         self.handle = 0
+        self.history = b""
+        """What happened to it, as core.journal packs it."""
         self.fence: Fence | None = None
         """Set once the flow is being destroyed."""
         self.pace: Pace | None = None
@@ -88,6 +91,16 @@ class TxFlow:
     def sequence(self) -> int:
         """Next in-order TCP sequence number."""
         return self.start_sequence + self.cursor.position & _SEQUENCE_MASK
+
+    @property
+    def record_number(self) -> int:
+        """u64 number of the record at the next in-order byte."""
+        return min(self.cursor.number, MAX_RECORD_NUMBER)
+
+    @property
+    def tracker_state(self) -> TlsTrackerState:
+        """As the hardware interface names it: a transmit flow has no tracker."""
+        return TlsTrackerState.NONE
 
     @property
     def key_bytes(self) -> int:
