@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tlsnic.abi.generate import c_header, python
+from tlsnic.abi.generate import c_header, lua, python
 from tlsnic.abi.generate.read import read
 from tlsnic.abi.generate.reference import reference
 
@@ -22,5 +22,6 @@ def outputs(rdl: Path, manual: Path, root: Path) -> dict[Path, str]:
         abi / "structures.py": python.structures(interface),
         abi / "descriptions.py": python.descriptions(interface),
         abi / "include/tlsnic_hw.h": c_header.header(interface),
+        abi / "lua/tlsnic.lua": lua.dissector(interface),
         root / "docs/reference.md": reference(interface, manual),
     }
