@@ -2,12 +2,16 @@
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import sys
+import time
 from typing import Final
 
 from tlsnic.device import vfu
+from tlsnic.device.control import Inspector, PortCard
+from tlsnic.device.control.server import ControlServer
 from tlsnic.device.core import NicConfig
 from tlsnic.device.port import Port
 from tlsnic.device.server import Server
@@ -16,6 +20,8 @@ from tlsnic.device.wire import spec as wire_spec
 
 DESCRIPTION: Final = "Serve the card on a vfio-user socket, for QEMU or the driver on the host."
 DEFAULT_MAC: Final = NicConfig().mac
+
+log = logging.getLogger("tlsnic.device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FD",
         help="write a line to this descriptor when the sockets are listening",
     )
+    control = parser.add_mutually_exclusive_group()
+    control.add_argument(
+        "--control",
+        metavar="PATH",
+        help="socket for `tlsnic shell`, for this user and root (default: SOCKET.control, of the first)",
+    )
+    control.add_argument("--no-control", action="store_true", help="have no control socket")
     parser.add_argument("--verbose", action="store_true", help="log clients coming and going")
 
 
@@ -113,7 +126,10 @@ def main(arguments: argparse.Namespace) -> int:
                 for path, wire, config in zip(arguments.socket, wires, configs, strict=True):
                     ports.append(Port(path, wire, config, library=library))
                     undo.callback(ports[-1].close)
-                server = stack.enter_context(Server(ports))
+                control = _open_control(arguments, ports)
+                if control is not None:
+                    undo.callback(control.close)
+                server = stack.enter_context(Server(ports, control=control))
                 undo.pop_all()
             server.install_signal_handlers()
             _tell_ready(arguments.socket, arguments.ready_fd)
@@ -122,6 +138,27 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"tlsnic device: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _open_control(arguments: argparse.Namespace, ports: list[Port]) -> ControlServer | None:
+    """The control socket, unless there is to be none.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    if arguments.no_control:
+        return None
+    path = arguments.control or f"{arguments.socket[0]}.control"
+    cards = [PortCard(port, number) for number, port in enumerate(ports)]
+    try:
+        return ControlServer(path, Inspector(cards), time.monotonic_ns)
+    except vfu.VfuError as error:
+        if error.errno == errno.ENAMETOOLONG and not arguments.control:
+            log.warning("no control socket: %s; give a shorter one with --control", error)
+            return None
+        raise UsageError(
+            f"control socket: {error}; give another with --control, or --no-control"
+        ) from None
 
 
 def _tell_ready(sockets: list[str], ready_fd: int | None) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tlsnic.device.control import Card, Inspector
-
 _DEVICE = Path(__file__).parents[1]
 
 
@@ -27,9 +25,7 @@ _load(_DEVICE / "core" / "tls_rig.py")
 _receive_rig = _load(_DEVICE / "core" / "receive_rig.py")
 
 
-def inspector_of(rig):
-    card = Card(rig.nic, rig.nic, rig.host, wire=rig.wire, clock_ns=lambda: rig.now_ns)
-    return Inspector([card])
+control_rig = _load(Path(__file__).parent / "control_rig.py")
 
 
 @pytest.fixture
@@ -41,7 +37,7 @@ def rig():
 @pytest.fixture
 def call(rig):
     """Calls a method of the card's inspector."""
-    inspector = inspector_of(rig)
+    inspector = control_rig.inspector_of(rig)
 
     def call(method, **params):
         return inspector.call(method, params)

@@ -14,7 +14,6 @@ from tlsnic.device.control.protocol import (
     Param,
     slice_params,
 )
-from tlsnic.device.tls.encrypt import MAX_RECORD_NUMBER
 from tlsnic.device.tls.flow import TxFlow
 from tlsnic.device.tls.rx_flow import RxFlow
 from tlsnic.device.tls.table import Flow
@@ -50,9 +49,7 @@ def summary(flow: Flow) -> dict[str, Json]:
         "vlan_id": flow.vlan_id,
         "state": _state(flow),
         "tcp_sequence": flow.sequence,
-        "record_number": min(flow.cursor.number, MAX_RECORD_NUMBER)
-        if isinstance(flow, TxFlow)
-        else flow.record_number,
+        "record_number": flow.record_number,
         "packets": flow.packets,
         "payload_bytes": flow.payload_bytes,
         "out_of_order": flow.out_of_order,

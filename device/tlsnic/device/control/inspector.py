@@ -1,7 +1,7 @@
 """All methods of the control socket, without a socket: what the server and a replay's shell use."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from tlsnic.device.control import (
@@ -31,7 +31,10 @@ class Client(Protocol):
     """Whom events go to."""
 
     def send_event(self, event: Json) -> bool:
-        """Send it; False when the client is behind, and it was left out."""
+        """Send it; False when the client is behind or gone, and it was left out."""
+
+    def when_closed(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when the client is gone."""
 
 
 class Inspector:

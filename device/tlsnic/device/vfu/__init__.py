@@ -33,6 +33,7 @@ from tlsnic.device.vfu._errors import (
 )
 from tlsnic.device.vfu._library import ENVIRONMENT_VARIABLE, Library, find_library, load_library
 from tlsnic.device.vfu._scatter import ScatterList
+from tlsnic.device.vfu._sockets import Listener
 from tlsnic.device.vfu._types import (
     CapFlag,
     IoVec,
@@ -57,6 +58,7 @@ __all__ = [
     "IoVec",
     "Irq",
     "Library",
+    "Listener",
     "MmapArea",
     "PciType",
     "Region",

@@ -4,20 +4,26 @@ The library's own listener dies on a stale socket (0b28d205) or takes a living s
 (HEAD). Here: a stale socket is removed, a living one refused, a file that is no socket left alone.
 """
 
+import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import socket
 import stat
 import struct
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tlsnic.device.vfu._errors import VfuError
 
 _MAX_PATH_BYTES = 107
 _BACKLOG = 16
+_LOCK_ATTEMPTS = 200
+_LOCK_PAUSE_S = 0.01
 _SO_RCVLOWAT_ALL = 0x7FFFFFFF
 _TIMEVAL = struct.Struct("@ll")
 _CLOCK_MONOTONIC = 1
@@ -30,22 +36,30 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Listener:
     """A listening Unix stream socket at `path`, not blocking, unlinked on `close`."""
 
-    def __init__(self, path: str) -> None:
-        """Listen. Raises VfuError: EADDRINUSE (with the fix), ENAMETOOLONG, ENOENT, EACCES."""
+    def __init__(self, path: str, mode: int | None = None) -> None:
+        """Listen, on a socket with permissions `mode` from its first moment; None: as umask says.
+
+        Raises VfuError: EADDRINUSE (with the fix), ENAMETOOLONG, ENOENT, EACCES.
+        """
         if len(os.fsencode(path)) > _MAX_PATH_BYTES:
             raise VfuError(
                 errno.ENAMETOOLONG, f"socket path {path} is over {_MAX_PATH_BYTES} bytes"
             )
         self.path = path
-        _remove_stale(path)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self.socket.setblocking(False)
-            self.socket.bind(path)
-            status = os.stat(path)
-            self.socket.listen(_BACKLOG)
+            if mode is not None:
+                os.fchmod(self.socket.fileno(), mode)  # bind() gives the file the socket's own
+            with _alone_in(os.path.dirname(path) or "."):
+                _remove_stale(path)
+                self.socket.bind(path)
+                status = os.stat(path)
+                self.socket.listen(_BACKLOG)
         except OSError as error:
             self.socket.close()
+            if isinstance(error, VfuError):
+                raise
             raise VfuError(error.errno or errno.EIO, f"cannot listen on {path}") from None
         self._inode = (status.st_dev, status.st_ino)
 
@@ -58,6 +72,29 @@ class Listener:
             return
         if (status.st_dev, status.st_ino) == self._inode:
             os.unlink(self.path)
+
+
+@contextlib.contextmanager
+def _alone_in(directory: str) -> Iterator[None]:
+    """No other listener looks for a stale socket or binds in `directory` meanwhile.
+
+    Else one could take another's that is bound and does not listen yet for a stale one. A lock that
+    cannot be had (the directory is not readable, somebody keeps it) is done without.
+    """
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        for _ in range(_LOCK_ATTEMPTS):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(_LOCK_PAUSE_S)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _remove_stale(path: str) -> None:
