@@ -340,6 +340,9 @@ def test_the_info_column_says_it_in_one_line(shown: Dissected) -> None:
         )
     )  # fmt: skip
     shown.put(structures.TraceInput(input=12), b"here")
+    fault = structures.TraceDmaWrite(length=64, address=0x2000, flags=int(TraceFlags.FAULT))
+    shown.put(fault)
+    shown.put(fault._replace(flags=int(TraceFlags.FAULT | TraceFlags.READ_ONLY)))
     lines = shown.tshark("-T", "fields", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info")
     assert [line.split("\t") for line in lines.splitlines()] == [
         ["tlsnic", text]
@@ -354,6 +357,8 @@ def test_the_info_column_says_it_in_one_line(shown: Dissected) -> None:
             "flow 0x40001 receive DECRYPTED, sequence 99, 1448 bytes, 2 records ended; OFFLOAD,"
             " record 17",
             "MARK here",
+            "DMA write 64 bytes at 0x2000: not mapped",
+            "DMA write 64 bytes at 0x2000: read-only",
         )
     ]
 

@@ -359,7 +359,9 @@ local function memory_access(verb, written)
     elseif texts.purpose == "BLOCK" then
       what = what .. ", block"
     end
-    if flags:find("SECRET", 1, true) then
+    if flags:find("FAULT", 1, true) then
+      return what .. (flags:find("READ_ONLY", 1, true) and ": read-only" or ": not mapped")
+    elseif flags:find("SECRET", 1, true) then
       if limit > size then tree:add(dma_bytes, tvb(size, limit - size)):append_text(" (sealed)") end
       return what .. ": key material"
     end
