@@ -50,16 +50,16 @@ class BarHandler:
     """Turns the byte strings of vfio-user into register accesses of 1, 2, 4 or 8 bytes."""
 
     def __init__(self, registers: Registers, bar: int) -> None:
-        self._registers = registers
+        self.registers = registers
         self._bar = bar
 
     def read(self, offset: int, length: int, /) -> bytes:
         """Read; other lengths than a register access has are cut into such."""
         width = _WIDTHS.get(length)
         if width is not None:
-            return width.pack(self._registers.read(self._bar, offset, length))
+            return width.pack(self.registers.read(self._bar, offset, length))
         return b"".join(
-            _WIDTHS[size].pack(self._registers.read(self._bar, at, size))
+            _WIDTHS[size].pack(self.registers.read(self._bar, at, size))
             for at, size in _cut(offset, length)
         )
 
@@ -68,11 +68,11 @@ class BarHandler:
         length = len(data)
         width = _WIDTHS.get(length)
         if width is not None:
-            self._registers.write(self._bar, offset, length, width.unpack(data)[0])
+            self.registers.write(self._bar, offset, length, width.unpack(data)[0])
             return
         for at, size in _cut(offset, length):
             piece = data[at - offset : at - offset + size]
-            self._registers.write(self._bar, at, size, int.from_bytes(piece, "little"))
+            self.registers.write(self._bar, at, size, int.from_bytes(piece, "little"))
 
 
 def _cut(offset: int, length: int) -> list[tuple[int, int]]:
@@ -95,6 +95,7 @@ class PciHost:
         self._dma: vfu.DmaMap | None = None
         self._msix_offset = 0
         self._intx_line = False
+        self._handlers: list[BarHandler] = []
         self.msix = MsixTable(VECTORS, context.trigger, self._msix_held_back)
         self.ram_not_shared: vfu.DmaRegion | None = None
 
@@ -106,19 +107,21 @@ class PciHost:
     ) -> None:
         """Describe the function to libvfio-user. `forget_views` runs before a map goes."""
         context = self._context
+        self._handlers = [BarHandler(target, bar) for bar in (REGISTER_BAR, DOORBELL_BAR)]
+        register_handler, doorbell_handler = self._handlers
         context.pci_set_id(VENDOR_ID, DEVICE_ID, VENDOR_ID, SUBSYSTEM_ID)
         context.pci_set_class(2, 0, 0)
         memory64 = vfu.RegionFlag.RW | vfu.RegionFlag.MEM | vfu.RegionFlag.MEM64
         context.setup_region(
             vfu.Region.BAR0,
             registers.BAR0.size_bytes,
-            BarHandler(target, REGISTER_BAR),
+            register_handler,
             flags=memory64,
         )
         context.setup_region(
             vfu.Region.BAR2,
             registers.BAR2.size_bytes,
-            BarHandler(target, DOORBELL_BAR),
+            doorbell_handler,
             flags=memory64,
         )
         context.setup_region(vfu.Region.BAR4, BAR_BYTES, self.msix, flags=memory64)
@@ -141,6 +144,11 @@ class PciHost:
         context.on_quiesce(lambda: True)  # nothing runs between two messages
         context.on_reset(reset)
         self._dma = context.setup_dma(self._on_map, lambda _region: forget_views())
+
+    def connect(self, target: Registers) -> None:
+        """Register accesses go to `target` from now on."""
+        for handler in self._handlers:
+            handler.registers = target
 
     @property
     def bus_master(self) -> bool:

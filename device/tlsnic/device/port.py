@@ -1,7 +1,7 @@
 """One port: a card, the vfio-user socket that the host reaches it by, and the wire it hangs on."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from tlsnic.abi.enums import Diagnostic
@@ -10,6 +10,9 @@ from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
 from tlsnic.device.core.receive import Arrival
 from tlsnic.device.pci import REVISION, PciHost
+from tlsnic.device.trace.core import Core
+from tlsnic.device.trace.sink import Sink
+from tlsnic.device.trace.tracer import Tracer
 from tlsnic.device.wire import VnetHeader, Wire, WireEventKind
 
 MESSAGES_PER_TURN: Final = 256
@@ -29,7 +32,11 @@ SHARED_RAM_FIX: Final = (
 
 
 class Port:
-    """Drives a `Nic` from a vfio-user context and a wire; the event loop calls `turn`."""
+    """Drives a `Nic` from a vfio-user context and a wire; the event loop calls `turn`.
+
+    Whoever looks at the card asks `nic`; whoever changes something does it through `core`, so that
+    what listens to the `tracer` has it. `sinks` listen from the beginning.
+    """
 
     def __init__(
         self,
@@ -37,6 +44,8 @@ class Port:
         wire: Wire,
         config: NicConfig,
         *,
+        number: int = 0,
+        sinks: Sequence[Sink] = (),
         library: vfu.Library | None = None,
     ) -> None:
         self.socket_path = socket_path
@@ -46,7 +55,9 @@ class Port:
             self.context.pci_init(revision=REVISION)
             self.host = PciHost(self.context)
             self.nic = Nic(config, self.host, wire)
-            self.host.set_up(self.nic, self.nic.forget_views, self._reset)
+            self.core: Core = self.nic
+            self.tracer = Tracer(self.nic, number, self._take_core)
+            self.host.set_up(self.nic, self._forget_views, self._reset)
             self.context.realize()
         except BaseException:
             self.context.close()
@@ -60,6 +71,8 @@ class Port:
         self.busy = False
         self._closing = False
         self.nic.observer = self._log_diagnostic
+        for sink in sinks:
+            self.tracer.add(sink)
         self._follow_wire()
 
     def filenos(self) -> list[int]:
@@ -75,10 +88,10 @@ class Port:
             log.exception("%s: internal error; the client is disconnected", self.socket_path)
             self.busy = False
             self.context.disconnect("internal error")
-            self.nic.reset(ResetKind.DISCONNECT)
+            self.core.reset(ResetKind.DISCONNECT)
 
     def _turn(self, now_ns: int, readable: Collection[int]) -> None:
-        self.nic.advance(now_ns)
+        self.core.advance(now_ns)
         if self._host_fd in readable:
             self._serve_host()
         wire = self.wire
@@ -86,17 +99,19 @@ class Port:
         if self._wire_fd in readable or (due is not None and due <= now_ns):
             wire.receive(self._take, FRAMES_PER_TURN, now_ns)
             arrived, self._arrived = self._arrived, []
-            self.nic.receive(arrived, now_ns)
+            self.core.receive(arrived, now_ns)
         if wire.events or wire.link_up != self._link_up:
             self._follow_wire()
         if self.nic.transmitter.blocked and not wire.wants_write:
-            self.nic.wire_writable(now_ns)
+            self.core.wire_writable(now_ns)
         if self.nic.receiver.joins != self._joins:
             # Without coalescing the host's stack cuts its super-frames itself, faster than the card.
             self._joins = self.nic.receiver.joins
             wire.set_receive_super_frames(self._joins)
         self.host.msix.poll()
-        self.busy = self.nic.poll(now_ns)
+        self.busy = self.core.poll(now_ns)
+        if not self.busy:
+            self.tracer.flush()
 
     def next_deadline_ns(self) -> int | None:
         """When `turn` has to be called even if nothing is readable; None: no need."""
@@ -115,6 +130,13 @@ class Port:
         finally:
             self.wire.close()
 
+    def _take_core(self, core: Core) -> None:
+        self.core = core
+        self.host.connect(core)
+
+    def _forget_views(self) -> None:
+        self.core.forget_views()
+
     def _take(self, frame: memoryview, vnet: VnetHeader | None) -> None:
         # A copy: the wire's buffer is used again for the next frame.
         self._arrived.append((bytes(frame), vnet))
@@ -128,7 +150,7 @@ class Port:
             log.error("%s: %s", self.socket_path, error)
         region, self.host.ram_not_shared = self.host.ram_not_shared, None
         if region is not None:
-            self.nic.report(Diagnostic.RAM_NOT_SHARED, region.iova)
+            self.core.report(Diagnostic.RAM_NOT_SHARED, region.iova)
             log.error(
                 "%s: the client mapped RAM (%d MiB at %#x) without a shared file descriptor, and is "
                 "refused; fix: %s",
@@ -143,12 +165,12 @@ class Port:
             level = logging.WARNING if event.kind is WireEventKind.DIAGNOSTIC else logging.INFO
             log.log(level, "%s: %s: %s", wire.name, event.name, event.detail)
             if event.kind is not WireEventKind.DIAGNOSTIC:
-                self.nic.set_link(event.kind is WireEventKind.LINK_UP)
+                self.core.set_link(event.kind is WireEventKind.LINK_UP)
         self._link_up = wire.link_up
-        self.nic.set_link(self._link_up)
+        self.core.set_link(self._link_up)
 
     def _reset(self, kind: vfu.Reset) -> None:
-        self.nic.reset(_RESETS[kind])
+        self.core.reset(_RESETS[kind])
         if not self._closing:  # the configuration space is gone before the last reset
             self.host.reset_function()
 

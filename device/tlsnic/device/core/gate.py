@@ -26,11 +26,11 @@ class HostGate:
     """The host, as the core uses it. Views are good until the input of the core ends."""
 
     __slots__ = (
-        "_bits", "entry_view", "ring_view", "secret_views", "set_intx", "trigger", "view", "views",
+        "entry_view", "host", "ring_view", "secret_views", "set_intx", "trigger", "view", "views",
     )  # fmt: skip
 
     def __init__(self, host: Host) -> None:
-        self._bits = host
+        self.host = host
         self.view = host.view
         self.views = host.views
         self.ring_view = host.view
@@ -52,31 +52,31 @@ class HostGate:
 
     @property
     def bus_master(self) -> bool:
-        return self._bits.bus_master
+        return self.host.bus_master
 
     @property
     def msix_enabled(self) -> bool:
-        return self._bits.msix_enabled
+        return self.host.msix_enabled
 
     @property
     def intx_disabled(self) -> bool:
-        return self._bits.intx_disabled
+        return self.host.intx_disabled
 
 
 class PortGate:
     """The wire, as the core uses it."""
 
-    __slots__ = ("_port", "send")
+    __slots__ = ("port", "send")
 
     def __init__(self, port: Port) -> None:
-        self._port = port
+        self.port = port
         self.send = port.send
 
     def connect(self, port: Port) -> None:
         """All that the core does with the wire goes to `port` from now on."""
-        self._port = port
+        self.port = port
         self.send = port.send
 
     @property
     def takes_super_frames(self) -> bool:
-        return self._port.takes_super_frames
+        return self.port.takes_super_frames

@@ -7,9 +7,13 @@ to nothing. There are no keys in it.
 from collections import deque
 from collections.abc import Callable, Sequence
 from struct import Struct
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsTrackerState
+from tlsnic.abi.enums import TlsEvent, TlsTrackerState
+from tlsnic.device.tls.flow import TxFlow
+from tlsnic.device.tls.rx_flow import RxFlow
+
+NotedFlow = TxFlow | RxFlow
 
 NOTES_PER_FLOW: Final = 64
 RESYNC_NOTES: Final = 256
@@ -41,22 +45,6 @@ class Note(NamedTuple):
     new_state: TlsTrackerState
 
 
-class Noted(Protocol):
-    """A flow, as far as its history needs it."""
-
-    handle: int
-    history: bytes
-
-    @property
-    def direction(self) -> TlsDirection: ...
-    @property
-    def sequence(self) -> int: ...
-    @property
-    def record_number(self) -> int: ...
-    @property
-    def tracker_state(self) -> TlsTrackerState: ...
-
-
 def _unpack(history: bytes) -> list[Note]:
     return [
         Note(now_ns, handle, sequence, number, question, TlsEvent(event), _STATE[old], _STATE[new])
@@ -71,7 +59,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.now_ns = 0
-        self.observer: Callable[[Note, Noted], None] | None = None
+        self.observer: Callable[[Note, NotedFlow], None] | None = None
         self.resync: deque[Note] = deque(maxlen=RESYNC_NOTES)
         """The last questions, answers and hints, oldest first."""
         self._gone: dict[int, bytes] = {}
@@ -80,7 +68,7 @@ class Journal:
 
     def note(
         self,
-        flow: Noted,
+        flow: NotedFlow,
         event: TlsEvent,
         *,
         tcp_sequence: int | None = None,
@@ -106,7 +94,7 @@ class Journal:
         if self.observer is not None:
             self.observer(note, flow)
 
-    def history(self, flow: Noted) -> list[Note]:
+    def history(self, flow: NotedFlow) -> list[Note]:
         """The last notes about `flow`, oldest first."""
         return _unpack(flow.history)
 
@@ -119,17 +107,17 @@ class Journal:
         """Handles of the flows that went last, and whose history is still known; oldest first."""
         return list(self._gone)
 
-    def keep(self, flow: Noted) -> None:
+    def keep(self, flow: NotedFlow) -> None:
         """`flow` is about to go."""
         self._gone[flow.handle] = flow.history
         if len(self._gone) > GONE_FLOWS:
             del self._gone[next(iter(self._gone))]
 
-    def reset(self, flows: Sequence[Noted]) -> None:
+    def reset(self, flows: Sequence[NotedFlow]) -> None:
         """All `flows` are about to be wiped. Unless somebody listens, only the last ones are noted."""
         for flow in flows if self.observer is not None else flows[-GONE_FLOWS:]:
             self.note(flow, TlsEvent.RESET)
             self.keep(flow)
 
-    def _moved(self, flow: Noted, old_state: TlsTrackerState) -> None:
+    def _moved(self, flow: NotedFlow, old_state: TlsTrackerState) -> None:
         self.note(flow, TlsEvent.TRACKER, old_state=old_state)

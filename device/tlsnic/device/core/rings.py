@@ -66,6 +66,11 @@ class DescriptorRing:
         """Drop the cached view: the map under it is about to go."""
         self._view = None
 
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Address and bytes of the whole ring."""
+        return self._base, self.entries * self._entry_bytes
+
     def locate(self, index: int) -> tuple[memoryview, int]:
         """A view and a byte offset in it where entry `index` lies.
 
@@ -116,6 +121,11 @@ class CompletionRing:
     def forget(self) -> None:
         """Drop the cached view: the map under it is about to go."""
         self._words = None
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Address and bytes of the whole ring."""
+        return self._base, self.entries * self._words_per_entry * 8
 
     @property
     def room(self) -> int:

@@ -88,8 +88,8 @@ class Transmitter:
         self._regs = parts.regs
         self._counters = parts.counters
         self._port = port
-        self._tls = TlsTransmit(parts.host, parts.counters, parts.flows)
-        self.check_tuple, self.encrypt = self._tls.check_tuple, self._tls.encrypt
+        self.tls = TlsTransmit(parts.host, parts.counters, parts.flows)
+        self.check_tuple, self.encrypt = self.tls.check_tuple, self.tls.encrypt
         """What is done to packets of flows; a trace puts its own in front."""
         self.pacer = Pacer(parts.counters, self._release)
         self.now_ns = 0
@@ -202,7 +202,7 @@ class Transmitter:
         """Nothing of the payload goes on from here but what the TLS stage returned."""
         first = chain.data[0]
         _, _, flags, _, send_tag, mss, header_length, _ = first
-        flow = self._tls.flow_of(send_tag, queue)
+        flow = self.tls.flow_of(send_tag, queue)
         if chain.presync is not None:
             check_entries([chain.presync, *chain.prefix])
         if chain.suffix:
