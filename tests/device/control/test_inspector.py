@@ -269,6 +269,29 @@ def test_a_flow_that_is_gone(rig, call):
     assert "never" in fails("NOT_FOUND", call, "flows.show", handle=1)
 
 
+def test_history_of_a_resync(rig, call):
+    _, wire, handle = begun(*[700] * 6, rig=rig)
+    rig.feed(wire, 0, 1000)
+    rig.feed(wire, 2500, 3500)
+    asked = rig.question()
+    rig.answer(asked, wire)
+    rig.hint(handle, 1, 1)
+    notes = call("flows.history", handle=handle)
+    events = [note["event"] for note in notes]
+    assert events[0] == "CREATED"
+    assert {"TRACKER", "ASKED", "ANSWERED"} < set(events)
+    (question,) = [note for note in notes if note["event"] == "ASKED"]
+    assert (question["tcp_sequence"], question["question"]) == (
+        asked.tcp_sequence, asked.question,
+    )  # fmt: skip
+    assert [note["event"] for note in call("resync.log")][:2] == ["ASKED", "ANSWERED"]
+    assert len(call("resync.log", count=1)) == 1
+    rig.destroy(handle)
+    assert call("flows.history", handle=handle)[-1]["event"] == "DESTROYED"
+    assert call("flows.history", handle=handle)[: len(notes)] == notes
+    fails("NOT_FOUND", call, "flows.history", handle=1)
+
+
 # interrupts, counters, diagnostics, what is not there
 
 

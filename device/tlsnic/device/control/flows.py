@@ -14,6 +14,7 @@ from tlsnic.device.control.protocol import (
     Param,
     slice_params,
 )
+from tlsnic.device.core.journal import GONE_FLOWS, NOTES_PER_FLOW, RESYNC_NOTES, Note
 from tlsnic.device.tls.flow import TxFlow
 from tlsnic.device.tls.rx_flow import RxFlow
 from tlsnic.device.tls.table import Flow
@@ -147,11 +148,43 @@ def find(card: Card, handle: int) -> Flow:
     return flow
 
 
+def _note(note: Note) -> dict[str, Json]:
+    return {
+        "now_ns": note.now_ns,
+        "handle": note.handle,
+        "event": note.event.name,
+        "tcp_sequence": note.tcp_sequence,
+        "record_number": note.record_number,
+        "old_state": note.old_state.name,
+        "new_state": note.new_state.name,
+        "question": note.question,
+    }
+
+
+def history(card: Card, handle: int) -> Json:
+    """What happened to one flow."""
+    journal = card.nic.journal
+    flow = card.nic.flows.get(handle)
+    notes = journal.history_of_gone(handle) if flow is None else journal.history(flow)
+    if flow is None and not notes:
+        find(card, handle)
+    return [_note(note) for note in notes]
+
+
+def resync_log(card: Card, count: int) -> Json:
+    """The last questions, answers and hints of all flows."""
+    return [_note(note) for note in list(card.nic.journal.resync)[-count:]]
+
+
 HANDLE: Final = Param("handle", Kind.INTEGER, "of the flow", high=0xFFFF_FFFF)
 _SUMMARY: Final = (
     "{handle, direction: TRANSMIT | RECEIVE, suite, tls_version, local, remote, vlan_id, state: "
     "SENDING | DESTROYING | OFFLOAD | SEARCH | TRACK | HALTED, tcp_sequence, record_number, packets, "
     "payload_bytes, out_of_order, not_offloaded}"
+)
+_NOTES: Final = (
+    "[{now_ns, handle, event (of TlsEvent), tcp_sequence, record_number, old_state, new_state, "
+    "question}]"
 )
 
 METHODS: Final = (
@@ -172,5 +205,29 @@ METHODS: Final = (
         "tag_resyncs, resync_host, resync_tag, candidate: TCP sequence number or null, rekey: the same, "
         "question: {number, tcp_sequence, record_number, asked_ns} or null}",
         (HANDLE,),
+    ),
+    Method(
+        "flows.history",
+        history,
+        f"The last {NOTES_PER_FLOW} things that happened to a flow besides packets, oldest first; "
+        f"also of the last {GONE_FLOWS} flows that are gone.",
+        _NOTES,
+        (HANDLE,),
+    ),
+    Method(
+        "resync.log",
+        resync_log,
+        "The last questions of the card, and answers and hints of the host, oldest first.",
+        _NOTES,
+        (
+            Param(
+                "count",
+                Kind.INTEGER,
+                f"how many of the last, {RESYNC_NOTES} at most",
+                32,
+                1,
+                RESYNC_NOTES,
+            ),
+        ),
     ),
 )
