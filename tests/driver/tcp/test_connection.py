@@ -7,6 +7,7 @@ from tcp_link import MS, SECOND, Link, pair, transfer
 
 from tlsnic.driver.tcp import Connection, Failure, State, TcpConfig, TcpError, to_frames, wire
 from tlsnic.driver.tcp.outgoing import Outgoing, reset_for
+from tlsnic.driver.tcp.source import Mark
 from tlsnic.driver.tcp.wire import Options, build_options
 
 NEAR_WRAP = 2**32 - 300_000
@@ -483,7 +484,7 @@ def test_marks_reach_the_reader_and_the_sequence_number_says_where_it_is():
     frames = [frame for packet in a.poll(link.now_ns) for frame in to_frames(packet)]
     start = b.rcv_nxt
     for n, frame in enumerate(frames):
-        b.receive(frame, link.now_ns, decrypted=n == 1)
+        b.receive(frame, link.now_ns, mark=Mark(n == 1))
     assert b.read_sequence == start
     pieces = b.read_marked(1000)
     assert b.read_sequence == start + 1000 & 0xFFFF_FFFF

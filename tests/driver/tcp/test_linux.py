@@ -268,4 +268,4 @@ def test_a_small_ring_delays_but_loses_nothing(join, namespace):
         sent, _, _ = exchange(host, connection)
         peer.join(TIMEOUT_S)
     assert peer.got == (sent, SIZE)
-    assert host.delayed > 0
+    assert host.port.delayed > 0

@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlsnic.driver.tcp.receive import Receiver
+from tlsnic.driver.tcp.receive_queue import ReceiveQueue
+from tlsnic.driver.tcp.source import DECRYPTED, PLAIN
 
 
 def receiver(capacity=1000, scale=0, first=100, mss=100):
-    made = Receiver(first, capacity, scale, mss)
+    made = Receiver(first, ReceiveQueue(capacity), scale, mss)
     made.window_field()
     return made
 
@@ -17,7 +19,7 @@ STREAM = bytes(n * 7 % 251 for n in range(400))
 
 def give(into, start, end, *, fin=False, decrypted=False):
     payload = memoryview(STREAM)[start:end]
-    return into.accept(100 + start, payload, fin=fin, decrypted=decrypted)
+    return into.accept(100 + start, payload, fin=fin, mark=DECRYPTED if decrypted else PLAIN)
 
 
 @given(
@@ -32,21 +34,21 @@ def test_any_order_gives_the_stream(pieces, capacity):
         give(into, start, end)
         seen |= allowed
         if read:
-            out += into.read(-1)
+            out += into.sink.read(-1)
             into.window_field()
         in_order = next((n for n in range(401) if n not in seen), 400)
         assert into.nxt == 100 + in_order
-        assert into.buffered == in_order - len(out)
+        assert into.sink.buffered == in_order - len(out)
         for left, right in into.sack_blocks(4):
             # What is told is what is there.
             assert set(range(left - 100, right - 100)) <= seen
     for start in range(0, 400, 50):
-        out += into.read(7)
-        while into.buffered:
-            out += into.read(13)
+        out += into.sink.read(7)
+        while into.sink.buffered:
+            out += into.sink.read(13)
         into.window_field()
         give(into, start, start + 50)
-    assert out + into.read(-1) == STREAM
+    assert out + into.sink.read(-1) == STREAM
 
 
 def test_newest_block_leads_and_repeats_follow():
@@ -82,7 +84,7 @@ def test_bytes_beyond_the_window_are_left_out():
     assert into.window_field() == 0
     assert give(into, 100, 150) == 0
     assert not into.has_blocks
-    into.read(-1)
+    into.sink.read(-1)
     assert into.update_due
     assert into.window_field() == 100
 
@@ -91,9 +93,9 @@ def test_small_openings_are_not_told():
     into = receiver(capacity=1000, mss=100)
     give(into, 0, 400)
     assert into.window_field() == 600
-    into.read(99)
+    into.sink.read(99)
     assert into.window_field() == 600  # less than a segment: the edge stays
-    into.read(1)
+    into.sink.read(1)
     assert into.window_field() == 700
 
 
@@ -104,10 +106,10 @@ def test_the_window_edge_does_not_move_back_by_more_than_its_rounding(steps, sca
     for size, read in steps:
         size = min(size, max(into.window_end - into.nxt, 0))
         into.accept(into.nxt, memoryview(bytes(size)), fin=False)
-        into.read(read)
+        into.sink.read(read)
         told = into.nxt + (into.window_field() << scale)
         assert told > edge - (1 << scale)
-        assert told - into.nxt <= into.capacity - into.buffered + 2 * (1 << scale)
+        assert told - into.nxt <= into.sink.capacity - into.sink.buffered + 2 * (1 << scale)
         edge = max(edge, told)
 
 
@@ -125,7 +127,7 @@ def test_data_behind_the_fin_is_ignored():
     give(into, 0, 10, fin=True)
     give(into, 10, 20)
     assert into.nxt == 110
-    assert into.read(-1) == STREAM[:10]
+    assert into.sink.read(-1) == STREAM[:10]
 
 
 @given(
@@ -141,11 +143,11 @@ def test_each_byte_keeps_the_mark_of_the_packet_that_brought_it_first(pieces):
         for position in range(max(start, len(out)), end):
             marks.setdefault(position, mark)
         give(into, start, end, decrypted=mark)
-        ready = into.buffered
-        read = into.read_marked(limit)
+        ready = into.sink.buffered
+        read = into.sink.read_marked(limit)
         assert sum(len(data) for data, _ in read) == (ready if limit < 0 else min(limit, ready))
-        assert into.buffered == ready - sum(len(data) for data, _ in read)
-        out += [(byte, found) for data, found in read for byte in data]
+        assert into.sink.buffered == ready - sum(len(data) for data, _ in read)
+        out += [(byte, found.decrypted) for data, found in read for byte in data]
     assert out == list(zip(STREAM, (marks[n] for n in range(400)), strict=True))
 
 
@@ -155,11 +157,11 @@ def test_plain_reads_join_what_marked_reads_keep_apart():
     give(into, 0, 10)
     give(into, 10, 20, decrypted=True)
     give(into, 30, 40)
-    assert into.read(5) == STREAM[:5]
-    assert into.read_marked(20) == [
-        (STREAM[5:10], False),
-        (STREAM[10:20], True),
-        (STREAM[20:25], True),
+    assert into.sink.read(5) == STREAM[:5]
+    assert into.sink.read_marked(20) == [
+        (STREAM[5:10], PLAIN),
+        (STREAM[10:20], DECRYPTED),
+        (STREAM[20:25], DECRYPTED),
     ]
-    assert into.read(-1) == STREAM[25:40]
-    assert into.read_marked(-1) == []
+    assert into.sink.read(-1) == STREAM[25:40]
+    assert into.sink.read_marked(-1) == []

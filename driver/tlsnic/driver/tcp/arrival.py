@@ -13,8 +13,10 @@ from tlsnic.driver.tcp.config import Endpoint, TcpConfig
 from tlsnic.driver.tcp.errors import Failure
 from tlsnic.driver.tcp.outgoing import Outgoing, reset_for
 from tlsnic.driver.tcp.receive import Receiver
+from tlsnic.driver.tcp.receive_queue import ReceiveQueue
 from tlsnic.driver.tcp.send import Sender
 from tlsnic.driver.tcp.seq import MASK, difference, position
+from tlsnic.driver.tcp.source import ReceiveSink, SendSource
 from tlsnic.driver.tcp.states import MAY_RECEIVE, Event, State, next_state
 from tlsnic.driver.tcp.statistics import Statistics
 from tlsnic.driver.tcp.wire import ACK, FIN, RST, SYN, HeaderTemplate, Options, Segment
@@ -35,7 +37,13 @@ class Arrival:
     """State of a connection, and what segments do to it."""
 
     def __init__(
-        self, endpoint: Endpoint, config: TcpConfig, iss: int, statistics: Statistics
+        self,
+        endpoint: Endpoint,
+        config: TcpConfig,
+        iss: int,
+        statistics: Statistics,
+        source: Callable[[int], SendSource],
+        sink: ReceiveSink | None,
     ) -> None:
         if not _MIN_MSS <= config.mss <= _MAX_IP_BYTES - _HEADERS_MOST:
             raise ValueError(f"an MSS is {_MIN_MSS} to {_MAX_IP_BYTES - _HEADERS_MOST}")
@@ -47,7 +55,9 @@ class Arrival:
         self.on_acknowledged: Callable[[int], None] | None = None
         self._key = endpoint.key
         self._template = HeaderTemplate(endpoint)
-        self._sender = Sender(iss, config, self.statistics)
+        self._source = source
+        self._sink = sink
+        self._sender = Sender(iss, config, self.statistics, source)
         self._receiver: Receiver | None = None
         self._pending: list[Outgoing] = []
         self._passive = False
@@ -57,7 +67,11 @@ class Arrival:
         self._send_scale = 0
         self._receive_scale = 0
         if config.window_scaling:
-            while config.window >> self._receive_scale > _MAX_UNSCALED:
+            window = config.window if sink is None else sink.capacity
+            while (
+                window >> self._receive_scale > _MAX_UNSCALED
+                and self._receive_scale < wire.MAX_SCALE
+            ):
                 self._receive_scale += 1
         self._scaling = config.window_scaling
         self._window_seq = 0  # SND.WL1
@@ -149,17 +163,19 @@ class Arrival:
         self._send_scale = (options.window_scale or 0) if self._scaling else 0
         if not self._scaling:
             self._receive_scale = 0
-        capacity = config.window
-        if not self._receive_scale:
-            capacity = min(capacity, _MAX_UNSCALED)
+        sink = self._sink
+        if sink is None:
+            sink = ReceiveQueue(
+                config.window if self._receive_scale else min(config.window, _MAX_UNSCALED)
+            )
         default = wire.DEFAULT_MSS_4 if self.endpoint.ip_version == 4 else wire.DEFAULT_MSS_6
         peer_mss = default if options.mss is None else max(options.mss, _MIN_MSS)
         room = 12 if self._timestamps else 0
         mss = min(config.mss, peer_mss) - room
         self._sender.mss = mss
-        self._receiver = Receiver(segment.seq + 1, capacity, self._receive_scale, config.mss - room)
+        self._receiver = Receiver(segment.seq + 1, sink, self._receive_scale, config.mss - room)
         if not self._passive:
-            self._receiver.window_end += min(capacity, _MAX_UNSCALED)  # as our SYN said
+            self._receiver.window_end += min(sink.capacity, _MAX_UNSCALED)  # as our SYN said
         self._last_ack_sent = segment.seq + 1
         if options.timestamp is not None:
             self._ts_recent = options.timestamp[0]
@@ -332,7 +348,7 @@ class Arrival:
             self._ack_now = True  # of what was there already
             return
         had_gap = receiver.has_gap
-        taken = receiver.accept(seq, payload, fin=fin, decrypted=segment.decrypted)
+        taken = receiver.accept(seq, payload, fin=fin, mark=segment.mark)
         self.statistics.bytes_received += taken
         if receiver.fin_reached:
             receiver.consume_fin()
@@ -375,7 +391,15 @@ class Arrival:
     def _listen_again(self) -> None:
         """A RST to a passive open: back to where it was (RFC 9293, section 3.10.7.4)."""
         kept = self.statistics, self.on_acknowledged
-        Arrival.__init__(self, self.endpoint, self.config, self._sender.iss, kept[0])
+        Arrival.__init__(
+            self,
+            self.endpoint,
+            self.config,
+            self._sender.iss,
+            kept[0],
+            self._source,
+            self._sink,
+        )
         self.on_acknowledged = kept[1]
         self._event(Event.LISTEN, 0)
 
@@ -410,7 +434,8 @@ class Arrival:
         raw = wire.build_options(options)
         self.statistics.segments_sent += 1
         if receiver is None:
-            window = min(config.window, _MAX_UNSCALED)
+            capacity = config.window if self._sink is None else self._sink.capacity
+            window = min(capacity, _MAX_UNSCALED)
             headers = self._template.build(iss, 0, SYN, window, raw, 0)
         else:
             window = receiver.window_field(scaled=False)

@@ -22,8 +22,11 @@ from tlsnic.driver.tcp.arrival import Arrival
 from tlsnic.driver.tcp.config import Endpoint, TcpConfig
 from tlsnic.driver.tcp.errors import Failure, SegmentError, TcpError
 from tlsnic.driver.tcp.outgoing import Outgoing
+from tlsnic.driver.tcp.receive_queue import ReceiveQueue
 from tlsnic.driver.tcp.send import Send, Sender
+from tlsnic.driver.tcp.send_buffer import SendBuffer
 from tlsnic.driver.tcp.seq import MASK
+from tlsnic.driver.tcp.source import PLAIN, Mark, Payload, ReceiveSink, SendSource
 from tlsnic.driver.tcp.states import MAY_RECEIVE, MAY_WRITE, Event, State
 from tlsnic.driver.tcp.statistics import Statistics
 
@@ -45,13 +48,20 @@ class Connection(Arrival):
         endpoint: Endpoint,
         config: TcpConfig | None = None,
         on_acknowledged: Callable[[int], None] | None = None,
+        *,
+        source: Callable[[int], SendSource] = SendBuffer,
+        sink: ReceiveSink | None = None,
     ) -> None:
-        """Raises ValueError for an endpoint that cannot be."""
+        """source(position): makes what is sent, which starts at `position`. sink: where it puts
+        what it receives. Without them, `write` and `read` are the ways in and out.
+
+        Raises ValueError for an endpoint that cannot be.
+        """
         config = config or TcpConfig()
         iss = config.initial_sequence
         if iss is None:
             iss = int.from_bytes(os.urandom(4), "little")
-        super().__init__(endpoint, config, iss & MASK, Statistics())
+        super().__init__(endpoint, config, iss & MASK, Statistics(), source, sink)
         self.on_acknowledged = on_acknowledged
 
     # The user's calls
@@ -77,11 +87,14 @@ class Connection(Arrival):
         if self.state not in MAY_WRITE:
             raise TcpError(f"write in state {self.state.value}")
         room = self.writable
+        buffer = self._sender.buffer
+        if not isinstance(buffer, SendBuffer):
+            raise TcpError("what this connection sends is not written to it")
         if room <= 0:
             return 0
         if len(data) > room:
             data = memoryview(data)[:room]
-        self._sender.buffer.append(data)
+        buffer.append(data)
         return len(data)
 
     def read(self, max_bytes: int = -1) -> bytes:
@@ -89,23 +102,37 @@ class Connection(Arrival):
 
         See `at_end`. What arrived can be read in every state.
         """
-        receiver = self._receiver
-        if receiver is None:
+        queue = self._queue
+        if queue is None:
             return b""
-        data = receiver.read(max_bytes)
-        if receiver.update_due:
-            self._ack_now = True
+        data = queue.read(max_bytes)
+        self.was_read()
         return data
 
     def read_marked(self, max_bytes: int = -1) -> list[tuple[bytes, bool]]:
         """The same in pieces, each with whether the card has decrypted the packet it came in."""
-        receiver = self._receiver
-        if receiver is None:
+        queue = self._queue
+        if queue is None:
             return []
-        pieces = receiver.read_marked(max_bytes)
-        if receiver.update_due:
-            self._ack_now = True
+        pieces = [(data, mark.decrypted) for data, mark in queue.read_marked(max_bytes)]
+        self.was_read()
         return pieces
+
+    @property
+    def _queue(self) -> ReceiveQueue | None:
+        """What is read from; None before the peer's SYN."""
+        if self._receiver is None:
+            return None
+        sink = self._receiver.sink
+        if not isinstance(sink, ReceiveQueue):
+            raise TcpError("what this connection receives is not read from it")
+        return sink
+
+    def was_read(self) -> None:
+        """The sink has more room: the next `poll` tells the peer when it is worth it
+        (`tcp_usr_rcvd`)."""
+        if self._receiver is not None and self._receiver.update_due:
+            self._ack_now = True
 
     def close(self, now_ns: int) -> None:
         """End this side's stream behind what was written. A second time it does nothing."""
@@ -131,11 +158,11 @@ class Connection(Arrival):
         *,
         vlan: int | None = None,
         verify: bool = True,
-        decrypted: bool = False,
+        mark: Mark = PLAIN,
     ) -> None:
         """A frame from the wire; see `wire.parse`. Anything bad or foreign is counted, no more."""
         try:
-            segment = wire.parse(frame, vlan=vlan, verify=verify, decrypted=decrypted)
+            segment = wire.parse(frame, vlan=vlan, verify=verify, mark=mark)
         except SegmentError:
             self.statistics.bad_frames += 1
             return
@@ -199,25 +226,30 @@ class Connection(Arrival):
     @property
     def at_end(self) -> bool:
         """Whether the peer has ended its stream and all of it was read."""
-        receiver = self._receiver
-        return receiver is not None and receiver.fin_reached and not receiver.buffered
+        return self.peer_ended and not self.readable
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the peer has ended its stream, and all of it is in the sink or was read."""
+        return self._receiver is not None and self._receiver.fin_reached
 
     @property
     def readable(self) -> int:
-        """Bytes that `read` would give."""
-        return self._receiver.buffered if self._receiver is not None else 0
+        """Bytes that were received in order and not read."""
+        return self._receiver.sink.buffered if self._receiver is not None else 0
 
     @property
     def writable(self) -> int:
         """Bytes that `write` would take."""
         if self.state not in MAY_WRITE:
             return 0
-        return max(self.config.send_buffer - len(self._sender.buffer), 0)
+        return max(self.config.send_buffer - self.unacknowledged, 0)
 
     @property
     def unacknowledged(self) -> int:
         """Bytes written and not acknowledged, sent or not."""
-        return len(self._sender.buffer)
+        buffer = self._sender.buffer
+        return buffer.end - buffer.start
 
     @property
     def snd_una(self) -> int:
@@ -245,7 +277,7 @@ class Connection(Arrival):
         receiver = self._receiver
         if receiver is None:
             return 0
-        return receiver.nxt - receiver.buffered - receiver.fin_reached & MASK
+        return receiver.nxt - receiver.sink.buffered - receiver.fin_reached & MASK
 
     @property
     def send_mss(self) -> int:
@@ -276,7 +308,7 @@ class Connection(Arrival):
         if start == sender.iss:
             return self._syn_packet(now_ns, is_retransmit=is_retransmit)
         data_end = min(end, buffer.end)
-        payload: bytes | memoryview = b""
+        payload: Payload = b""
         flags = wire.ACK
         if data_end > start:
             payload = buffer.read(start, data_end)

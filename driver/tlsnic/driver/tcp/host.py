@@ -6,8 +6,7 @@
         connection.write(b"hello")
         host.run(lambda: connection.readable, timeout_s=5.0)
 
-One thread calls `turn` or `run`; a turn takes a batch of packets, lets every connection send, and
-waits for an interrupt or the next deadline. One transmit and one receive queue are used.
+One thread calls `turn` or `run` (see `loop`). One transmit and one receive queue are used.
 """
 
 from __future__ import annotations
@@ -17,59 +16,29 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from tlsnic.abi.enums import Offload, RxFlags, TlsRxState, TxFlags
-from tlsnic.driver.errors import RingFullError
+from tlsnic.abi.enums import TlsRxState
 from tlsnic.driver.headers import ETHERNET_BYTES
 from tlsnic.driver.nic import Nic
-from tlsnic.driver.queue import Queue
 from tlsnic.driver.rx import RxPacket
 from tlsnic.driver.tcp import wire
 from tlsnic.driver.tcp.config import Endpoint, TcpConfig
 from tlsnic.driver.tcp.connection import Connection
-from tlsnic.driver.tcp.errors import SegmentError, TcpError
+from tlsnic.driver.tcp.errors import TcpError
+from tlsnic.driver.tcp.loop import Name, TcpLoop
 from tlsnic.driver.tcp.neighbour import Neighbours
 from tlsnic.driver.tcp.outgoing import Outgoing, reset_for
+from tlsnic.driver.tcp.port import Port, Transmit, transmit_plain
+from tlsnic.driver.tcp.source import DECRYPTED, PLAIN, Mark
 from tlsnic.driver.tcp.states import State
-from tlsnic.driver.tx import TxQueue
 
-Transmit = Callable[[TxQueue, Outgoing], object]
-"""Posts one packet, or raises RingFullError and is called again later."""
-
-_BUDGET = 64  # packets received per turn
-_POLL_MOST = 256  # packets of one connection per turn
-_CHECKSUM = int(TxFlags.L4_CHECKSUM | TxFlags.IP_CHECKSUM)
-_SEGMENT = _CHECKSUM | int(TxFlags.SEGMENT)
-_CHECKED = int(RxFlags.L4_CHECKSUM_OK)
-_BAD = int(RxFlags.L4_CHECKSUM_BAD | RxFlags.IP_CHECKSUM_BAD)
 _DECRYPTED = int(TlsRxState.DECRYPTED)
-_FIRST_EPHEMERAL, _LAST_PORT = 49152, 65535  # RFC 6335, section 6
 _ASK_EVERY_NS = 250_000_000
-_LONGEST_WAIT_S = 1.0
 
 
-def transmit_plain(queue: TxQueue, outgoing: Outgoing) -> None:
-    """Copy the packet into the queue's memory and post it, with checksums and segmentation."""
-    headers, payload, mss = outgoing.headers, outgoing.payload, outgoing.mss
-    size = len(headers)
-    length = size + len(payload)
-    room = queue.reserve(length)
-    room[:size] = headers
-    room[size:] = payload
-    if mss:
-        queue.commit(length, _SEGMENT, 0, 0, mss, size)
-    else:
-        queue.commit(length, _CHECKSUM)
-
-
-def _transmit_frame(queue: TxQueue, outgoing: Outgoing) -> None:
-    queue.send(outgoing.headers)
-
-
-class Host:
+class Host(TcpLoop):
     """IP addresses on a card, and the connections to and from them.
 
-    Attributes: `nic`, `neighbours`, `connections` (by `Endpoint.key` and VLAN), `bad_frames` (by
-    the card's checksum), `delayed` (how often the ring was full).
+    Attributes: `nic`, `port`, `neighbours`, `connections` (by `Endpoint.key` and VLAN).
     """
 
     def __init__(
@@ -85,22 +54,16 @@ class Host:
         Switches receive checksums and TLS on where the card has them, and with an IPv6 address
         lets multicast in. Raises ValueError for an address that is none.
         """
+        super().__init__(clock)
         self.nic = nic
         self.mac = nic.mac_address
         self._addresses = [ip_address(address).packed for address in addresses]
         self.neighbours = Neighbours(self.mac, self._addresses)
-        self.connections: dict[tuple[bytes, int | None], Connection] = {}
-        self.bad_frames = 0
-        self.delayed = 0
-        self._clock = clock
-        self._tx, self._rx = nic.tx[queue], nic.rx[queue]
+        self.port = Port(nic, queue)
+        self.ports.append(self.port)
         self._transmits: dict[Connection, Transmit] = {}
         self._accepting: dict[Connection, deque[Connection]] = {}
         self._listeners: dict[int, tuple[TcpConfig, deque[Connection]]] = {}
-        self._backlog: deque[tuple[Transmit, Outgoing]] = deque()
-        self._next_port = _FIRST_EPHEMERAL + clock() % (_LAST_PORT - _FIRST_EPHEMERAL)
-        wanted = Offload.RX_CHECKSUM | Offload.RX_TLS
-        nic.offloads = nic.offloads | (nic.capabilities.offloads & wanted)
         if any(len(address) == 16 for address in self._addresses):
             nic.set_rx_filter(all_multicast=True)
 
@@ -127,7 +90,7 @@ class Host:
         deadline_ns = self._clock() + int(timeout_s * 1e9)
         mac = self.resolve(remote, timeout_s)
         endpoint = Endpoint(
-            self.mac, mac, local, remote, local_port or self._ephemeral(), port, vlan
+            self.mac, mac, local, remote, local_port or self.ephemeral_port(), port, vlan
         )
         connection = self.add(Connection(endpoint, self._fitting(config, endpoint)))
         connection.connect(self._clock())
@@ -173,7 +136,7 @@ class Host:
             left_ns = deadline_ns - self._clock()
             if left_ns <= 0:
                 raise TcpError(f"no neighbour answers for {ip_address(address)}")
-            self._send_frame(self.neighbours.request(local, address))
+            self.port.post_frame(self.neighbours.request(local, address))
             self.run(
                 lambda: self.neighbours.lookup(address) is not None,
                 min(left_ns, _ASK_EVERY_NS) / 1e9,
@@ -186,98 +149,22 @@ class Host:
         headers = ETHERNET_BYTES + (40 if endpoint.ip_version == 4 else 60)
         return config._replace(mss=min(config.mss, self.nic.max_frame_bytes - headers))
 
-    def _ephemeral(self) -> int:
-        used = {connection.endpoint.local_port for connection in self.connections.values()}
-        for _ in range(_FIRST_EPHEMERAL, _LAST_PORT + 1):
-            port = self._next_port
-            self._next_port = port + 1 if port < _LAST_PORT else _FIRST_EPHEMERAL
-            if port not in used:
-                return port
-        raise TcpError("all ephemeral ports are in use")
+    # For the loop
 
-    # The loop
+    def _mark(self, port: Port, packet: RxPacket) -> Mark:
+        return DECRYPTED if packet.tls_state == _DECRYPTED else PLAIN
 
-    def run(self, until: Callable[[], object], timeout_s: float) -> bool:
-        """Take turns until `until()`; whether it came true in time. Raises as `turn`."""
-        deadline_ns = self._clock() + int(timeout_s * 1e9)
-        while not until():
-            left_ns = deadline_ns - self._clock()
-            if left_ns <= 0:
-                return False
-            self.turn(left_ns / 1e9)
-        return True
+    def _name(self, segment: wire.Segment) -> Name:
+        return segment.key, segment.vlan
 
-    def turn(self, timeout_s: float) -> bool:
-        """Receive what is there, send what is due; wait for at most `timeout_s` if nothing was.
+    def _other(self, port: Port, packet: RxPacket) -> None:
+        answer = self.neighbours.receive(packet.data)
+        if answer is not None:
+            port.post_frame(answer)
 
-        Returns whether something was received. Raises DeviceGoneError, DeviceResetError,
-        QueueError.
-        """
-        nic = self.nic
-        if nic.receive_tags:  # questions of the card, and responses to what was answered
-            nic.poll_events()
-        busy = self._receive()
-        busy_sending = self._send()
-        if busy or busy_sending:
-            return busy
-        now_ns = self._clock()
-        wait_ns = int(min(timeout_s, _LONGEST_WAIT_S) * 1e9)
-        for connection in self.connections.values():
-            deadline_ns = connection.next_deadline_ns()
-            if deadline_ns is not None:
-                wait_ns = min(wait_ns, deadline_ns - now_ns)
-        if wait_ns > 0:
-            queues: list[Queue] = [self._rx]
-            if self._backlog:
-                queues.append(self._tx)
-            if nic.receive_tags:
-                queues.append(nic.events)
-            nic.wait_any(queues, wait_ns / 1e9)
-        return False
-
-    # Receiving
-
-    def _receive(self) -> bool:
-        packets = self._rx.poll(_BUDGET, copy=False)
-        if not packets:
-            return False
-        now_ns = self._clock()
-        for packet in packets:
-            self._take(packet, now_ns)
-        del packets, packet  # views of memory that goes back to the card now
-        self._rx.recycle()
-        return True
-
-    def _take(self, packet: RxPacket, now_ns: int) -> None:
-        flags = packet.flags
-        if flags & _BAD:
-            self.bad_frames += 1
-            return
-        vlan = packet.vlan
-        try:
-            segment = wire.parse(
-                packet.data,
-                vlan=None if vlan is None else vlan & 0xFFF,
-                verify=not flags & _CHECKED,
-                decrypted=packet.tls_state == _DECRYPTED,
-            )
-        except SegmentError:
-            answer = self.neighbours.receive(packet.data)
-            if answer is not None:
-                self._send_frame(answer)
-            return
-        if packet.flow:
-            tag = self.nic.receive_tags.get(packet.flow)
-            if tag is not None:
-                tag.received(packet, len(segment.payload))
-        connection = self.connections.get((segment.key, segment.vlan))
-        if connection is None:
-            connection = self._unknown(packet, segment, now_ns)
-            if connection is None:
-                return
-        connection.receive_segment(segment, now_ns)
-
-    def _unknown(self, packet: RxPacket, segment: wire.Segment, now_ns: int) -> Connection | None:
+    def _unknown(
+        self, port: Port, packet: RxPacket, segment: wire.Segment, now_ns: int
+    ) -> Connection | None:
         """No connection has this segment: a listener may, else it is answered with a RST."""
         endpoint = wire.reply_endpoint(packet.data, segment)
         if endpoint.local_address not in self._addresses or segment.flags & wire.RST:
@@ -294,38 +181,16 @@ class Host:
             template = wire.HeaderTemplate(endpoint)
         except ValueError:  # port 0
             return None
-        self._backlog.append((transmit_plain, reset_for(template, segment)))
+        port.backlog.append((transmit_plain, reset_for(template, segment)))
         return None
 
-    # Sending
+    def _may_send(self, connection: Connection) -> bool:
+        return not self.port.backlog
 
-    def _send(self) -> bool:
-        """Let all connections send; whether any packet was posted."""
-        tx = self._tx
-        before = tx.posted
-        now_ns = self._clock()
-        with tx.batch():
-            self._send_backlog()
-            if not self._backlog:
-                for name, connection in list(self.connections.items()):
-                    self._serve(name, connection, now_ns)
-                    if self._backlog:
-                        break
-        if not self._backlog:
-            tx.reap()
-        return tx.posted != before
+    def _output(self, connection: Connection, outgoing: Outgoing) -> None:
+        self.port.post(self._transmits[connection], outgoing)
 
-    def _serve(self, name: tuple[bytes, int | None], connection: Connection, now_ns: int) -> None:
-        transmit, tx = self._transmits[connection], self._tx
-        for outgoing in connection.poll(now_ns, _POLL_MOST):
-            if self._backlog:
-                self._backlog.append((transmit, outgoing))
-                continue
-            try:
-                transmit(tx, outgoing)
-            except RingFullError:
-                self.delayed += 1
-                self._backlog.append((transmit, outgoing))
+    def _served(self, name: Name, connection: Connection) -> None:
         state = connection.state
         accepting = self._accepting.get(connection)
         if accepting is not None and state is not State.SYN_RCVD:
@@ -336,16 +201,3 @@ class Host:
         if state is State.CLOSED or (accepting is not None and state is State.LISTEN):
             del self.connections[name]
             del self._transmits[connection]
-
-    def _send_backlog(self) -> None:
-        backlog, tx = self._backlog, self._tx
-        while backlog:
-            transmit, outgoing = backlog[0]
-            try:
-                transmit(tx, outgoing)
-            except RingFullError:
-                return
-            backlog.popleft()
-
-    def _send_frame(self, frame: bytes) -> None:
-        self._backlog.append((_transmit_frame, Outgoing(frame, 0, b"", 0, False)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tlsnic.driver.headers import L4, find_l4
+from tlsnic.driver.tcp.source import Chain, Payload, cut
 from tlsnic.driver.tcp.wire import ACK, FIN, PSH, RST, HeaderTemplate, Segment, fill_checksums
 
 
@@ -15,8 +16,8 @@ class Outgoing(NamedTuple):
     """Ethernet to TCP; checksums not filled."""
     sequence: int
     """TCP sequence number of the first payload byte (u32)."""
-    payload: bytes | memoryview
-    """Part of what was written, by reference where it lies in one piece."""
+    payload: Payload
+    """Part of what was written, by reference where it lies in one piece or is a chain."""
     mss: int
     """Payload bytes per segment where the card has to cut; 0 when it is one segment."""
     is_retransmit: bool
@@ -36,20 +37,25 @@ def reset_for(template: HeaderTemplate, segment: Segment) -> Outgoing:
 
 
 def split(outgoing: Outgoing, first_bytes: int) -> tuple[Outgoing, Outgoing]:
-    """Two packets with the same bytes: the first `first_bytes` of the payload, and the rest."""
+    """Two packets with the same bytes: the first `first_bytes` of the payload, and the rest.
+
+    A chain's `done` stays with the caller's.
+    """
     headers, sequence, payload, mss, is_retransmit = outgoing
     l4 = find_l4(headers)
     assert l4 is not None
     parts = []
-    for start, piece in ((0, payload[:first_bytes]), (first_bytes, payload[first_bytes:])):
+    whole = len(payload)
+    for start, end in ((0, first_bytes), (first_bytes, whole)):
+        piece = cut(payload, start, end)
         own = bytearray(headers)
         _set_length(own, l4, len(own) + len(piece))
         at = sequence + start & 0xFFFF_FFFF
         own[l4.offset + 4 : l4.offset + 8] = at.to_bytes(4, "big")
         if not start:
             own[l4.offset + 13] &= ~(FIN | PSH)
-        cut = mss if len(piece) > mss else 0
-        parts.append(Outgoing(bytes(own), at, piece, cut, is_retransmit))
+        size = mss if len(piece) > mss else 0
+        parts.append(Outgoing(bytes(own), at, piece, size, is_retransmit))
     return parts[0], parts[1]
 
 
@@ -63,6 +69,8 @@ def _set_length(headers: bytearray, l4: L4, frame_bytes: int) -> None:
 def to_frames(outgoing: Outgoing) -> list[bytes]:
     """The frames that a card with segmentation and checksum offload makes of it."""
     headers, payload = outgoing.headers, outgoing.payload
+    if isinstance(payload, Chain):
+        payload = payload.tobytes()
     size = outgoing.mss or max(len(payload), 1)
     frames = []
     l4 = find_l4(headers)

@@ -12,7 +12,7 @@ left the pipe, which is RFC 6582 with the window's inflation written differently
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from tlsnic.driver.tcp.congestion import NewReno
 from tlsnic.driver.tcp.ranges import RangeSet
 from tlsnic.driver.tcp.rto import RttEstimator
 from tlsnic.driver.tcp.send_buffer import SendBuffer
+from tlsnic.driver.tcp.source import SendSource
 from tlsnic.driver.tcp.statistics import Statistics
 from tlsnic.driver.tcp.tail_probe import TailProbe
 from tlsnic.driver.tcp.wire import DEFAULT_MSS_4
@@ -48,11 +49,18 @@ class Send(NamedTuple):
 class Sender:
     """Attributes: `una`, `nxt` (positions), `window_end` (the peer's offered edge), `mss`."""
 
-    def __init__(self, iss: int, config: TcpConfig, statistics: Statistics) -> None:
+    def __init__(
+        self,
+        iss: int,
+        config: TcpConfig,
+        statistics: Statistics,
+        source: Callable[[int], SendSource] = SendBuffer,
+    ) -> None:
+        """`source(position)` makes what is sent, given the position of its first byte."""
         self.una = iss
         self.nxt = iss
         self.iss = iss
-        self.buffer = SendBuffer(iss + 1)
+        self.buffer = source(iss + 1)
         self.fin_queued = False
         self.window_end = iss + 1  # the SYN needs no permission
         self.mss = DEFAULT_MSS_4
@@ -137,7 +145,7 @@ class Sender:
     def _send_probe(self, new: Send | None) -> Send:
         """New data if there is any, else the last segment again (RFC 8985, section 7.3)."""
         if new is None:
-            start = max(self.nxt - self.mss, self.una)
+            start = self._last_piece()
             new = Send(start, self.nxt, True)
             if self._timed is not None and self._timed[0] > start:
                 self._timed = None
@@ -146,6 +154,15 @@ class Sender:
         self.tail_probe.sent(new.end, is_retransmit=new.is_retransmit)
         self._statistics.tail_probes += 1
         return new
+
+    def _last_piece(self) -> int:
+        """Where the last segment of what was sent starts, which may be sent again."""
+        nxt = self.nxt
+        start = max(nxt - self.mss, self.una)
+        end = min(nxt, self.buffer.end)
+        while start < end and (border := self.buffer.boundary(start, end)) < end:
+            start = border
+        return start
 
     def _schedule_probe(self, now_ns: int) -> None:
         probe = self.tail_probe
@@ -172,8 +189,10 @@ class Sender:
         end = start + size
         if start == self.iss:
             end = start + 1  # a SYN goes alone
-        elif end == self.buffer.end and self.nxt > end:
-            end += 1  # the FIN fits into the last segment of the data
+        else:
+            end = self._within_boundary(start, end)
+            if end == self.buffer.end and self.nxt > end:
+                end += 1  # the FIN fits into the last segment of the data
         self.lost.remove(start, end)
         self._retransmitted.append((start, end, self.nxt))
         if self._undo is not None:
@@ -192,6 +211,7 @@ class Sender:
             end = self._new_end(now_ns)
             if end <= nxt:
                 return None
+            end = self._within_boundary(nxt, end)
         self._override = False
         self.persist_at = None
         if self._timed is None:
@@ -201,10 +221,22 @@ class Sender:
         self._statistics.bytes_sent += max(min(end, self.buffer.end) - first, 0)
         return Send(nxt, end, False)
 
+    def _within_boundary(self, start: int, end: int) -> int:
+        """As far towards `end` as one packet may reach; a FIN belongs to any data."""
+        buffer = self.buffer
+        data_end = min(end, buffer.end)
+        if start >= data_end:
+            return end
+        border = buffer.boundary(start, data_end)
+        return end if border >= data_end else border
+
     def _new_end(self, now_ns: int) -> int:
         """Where the next new piece ends; `nxt` when none can go now."""
-        nxt, mss = self.nxt, self.mss
-        left = self.end - nxt  # a FIN needs the window as a byte does
+        nxt, mss, buffer = self.nxt, self.mss, self.buffer
+        ready = buffer.ready_end
+        if self.fin_queued and ready == buffer.end:
+            ready += 1  # a FIN needs the window as a byte does
+        left = ready - nxt
         if left <= 0:
             self._window_used = False
             return nxt

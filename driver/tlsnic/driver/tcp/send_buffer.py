@@ -13,13 +13,14 @@ _COMPACT_AT = 256
 
 
 class SendBuffer:
-    """Bytes at the positions `start` to `end`."""
+    """Bytes at the positions `start` to `end`, all of them ready: a `SendSource`."""
 
-    __slots__ = ("_gone", "_pieces", "_starts", "end", "start")
+    __slots__ = ("_gone", "_pieces", "_starts", "end", "ready_end", "start")
 
     def __init__(self, start: int) -> None:
         self.start = start
         self.end = start
+        self.ready_end = start
         self._pieces: list[memoryview] = []
         self._starts: list[int] = []
         self._gone = 0  # pieces at the front that are released
@@ -37,6 +38,7 @@ class SendBuffer:
         self._pieces.append(view)
         self._starts.append(self.end)
         self.end += len(view)
+        self.ready_end = self.end
 
     def read(self, start: int, end: int) -> bytes | memoryview:
         """The bytes at [start, end): a view where they lie in one piece, else a copy."""
@@ -52,6 +54,10 @@ class SendBuffer:
             parts.append(pieces[index][: end - starts[index]])
             index += 1
         return b"".join(parts)
+
+    def boundary(self, start: int, end: int) -> int:
+        """`end`: any bytes may share a packet."""
+        return end
 
     def release(self, position: int) -> None:
         """Everything below `position` is acknowledged: let go of the pieces that lie below."""

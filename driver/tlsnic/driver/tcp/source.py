@@ -12,8 +12,15 @@ from typing import NamedTuple, Protocol
 
 from tlsnic.driver.tx import DmaRange
 
-Piece = memoryview | DmaRange
-"""Bytes to be copied to the card, or to be sent from where they are."""
+
+class Piece(NamedTuple):
+    """Some bytes of a payload."""
+
+    view: memoryview
+    iova: int | None = None
+    """Where a card sees them; None when none does, and they have to be copied to it."""
+    domain: object = None
+    """Whose address that is: a `Nic`. To another they have to be copied."""
 
 
 class Chain:
@@ -36,7 +43,7 @@ class Chain:
         self.pieces = pieces
         self.tls = tls
         self.done = done
-        self._bytes = sum(map(piece_bytes, pieces))
+        self._bytes = sum([len(piece.view) for piece in pieces])
 
     def __len__(self) -> int:
         return self._bytes
@@ -44,29 +51,32 @@ class Chain:
     def cut(self, start: int, end: int) -> Chain:
         """The bytes [start, end) of it, without `done`, which stays with the whole."""
         pieces: list[Piece] = []
-        for piece in self.pieces:
-            size = piece_bytes(piece)
-            low, high = max(start, 0), min(end, size)
+        for view, iova, domain in self.pieces:
+            low, high = max(start, 0), min(end, len(view))
             if low < high:
-                pieces.append(cut_piece(piece, low, high))
-            start -= size
-            end -= size
+                pieces.append(Piece(view[low:high], None if iova is None else iova + low, domain))
+            start -= len(view)
+            end -= len(view)
         return Chain(tuple(pieces), self.tls)
+
+    def tobytes(self) -> bytes:
+        """A copy of all of it."""
+        return b"".join([piece.view for piece in self.pieces])
+
+    def parts(self, domain: object) -> tuple[list[memoryview | DmaRange], int]:
+        """For `TxQueue.send_chain` of that card, and how many bytes it will copy."""
+        parts: list[memoryview | DmaRange] = []
+        copied = 0
+        for view, iova, whose in self.pieces:
+            if iova is not None and whose is domain:
+                parts.append(DmaRange(iova, len(view)))
+            else:
+                parts.append(view)
+                copied += len(view)
+        return parts, copied
 
 
 Payload = bytes | memoryview | Chain
-
-
-def piece_bytes(piece: Piece) -> int:
-    """How many bytes a piece has."""
-    return piece.length if isinstance(piece, DmaRange) else len(piece)
-
-
-def cut_piece(piece: Piece, start: int, end: int) -> Piece:
-    """The bytes [start, end) of a piece."""
-    if isinstance(piece, DmaRange):
-        return DmaRange(piece.address + start, end - start)
-    return piece[start:end]
 
 
 def cut(payload: Payload, start: int, end: int) -> Payload:

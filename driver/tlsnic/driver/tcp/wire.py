@@ -20,11 +20,15 @@ from tlsnic.driver.headers import (
 )
 from tlsnic.driver.tcp.config import Endpoint
 from tlsnic.driver.tcp.errors import SegmentError
+from tlsnic.driver.tcp.source import PLAIN, Mark
 
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 
 DEFAULT_MSS_4, DEFAULT_MSS_6 = 536, 1220
 """What a peer takes that does not say (RFC 9293, section 3.7.1)."""
+
+MAX_SCALE = 14
+"""Largest shift of the window (RFC 7323, section 2.3)."""
 
 _TCP = Struct(">HHIIBBHHH")
 _TCP_READ = Struct(">IIBBHH")  # behind the ports
@@ -32,7 +36,6 @@ _TIMESTAMPS = Struct(">II")
 _TIMESTAMP_PREFIX = b"\1\1\x08\x0a"  # two NOPs, kind, length: as nearly every segment has it
 _END, _NOP, _MSS, _SCALE, _SACK_PERMITTED, _SACK, _TIMESTAMP = 0, 1, 2, 3, 4, 5, 8
 _OPTION_BYTES = {_MSS: 4, _SCALE: 3, _SACK_PERMITTED: 2, _TIMESTAMP: 10}
-_MAX_SCALE = 14  # RFC 7323, section 2.3
 _TAG = b"\x81\x00"
 _CHECKSUM_OFFSET = 16
 
@@ -65,8 +68,8 @@ class Segment(NamedTuple):
     """As in the header: not scaled."""
     options: Options
     payload: memoryview
-    decrypted: bool = False
-    """Whether the card has decrypted the TLS records in the payload."""
+    mark: Mark = PLAIN
+    """What the card says of the packet."""
 
     @property
     def length(self) -> int:
@@ -75,12 +78,12 @@ class Segment(NamedTuple):
 
 
 def parse(
-    frame: ReadableBuffer, *, vlan: int | None = None, verify: bool = True, decrypted: bool = False
+    frame: ReadableBuffer, *, vlan: int | None = None, verify: bool = True, mark: Mark = PLAIN
 ) -> Segment:
     """Read a frame from its destination address on. The payload is a view of it.
 
     vlan: identifier of a tag that the card has stripped. verify: False when the card has checked
-    the checksums. decrypted: what the card says of the packet. Raises SegmentError.
+    the checksums. mark: what it says of the packet. Raises SegmentError.
     """
     l4 = find_l4(frame)
     if l4 is None or l4.protocol != TCP:
@@ -122,7 +125,7 @@ def parse(
         window,
         options,
         view[data:end],
-        decrypted,
+        mark,
     )
 
 
@@ -149,7 +152,7 @@ def parse_options(raw: bytes) -> Options:
         if kind == _MSS:
             mss = raw[place + 2] << 8 | raw[place + 3]
         elif kind == _SCALE:
-            scale = min(raw[place + 2], _MAX_SCALE)
+            scale = min(raw[place + 2], MAX_SCALE)
         elif kind == _SACK_PERMITTED:
             permitted = True
         elif kind == _SACK:

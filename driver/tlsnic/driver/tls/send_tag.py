@@ -24,6 +24,7 @@ What is encrypted here does not wait for frames that a rate limit holds back: it
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -58,7 +59,8 @@ _KEYS_IN_CARD = 2  # of the newest epoch and the one before
 _CHAINED_RECORDS = 256  # TLS 1.0: as many records before the newest can be sent again
 _NOWHERE = -1  # no TCP sequence number equals it
 
-Payload = ReadableBuffer | DmaRange
+Part = ReadableBuffer | DmaRange
+Payload = Part | Sequence[Part]
 Fallback = Literal["presync", "software"]
 
 
@@ -145,21 +147,23 @@ class SendTag(FlowTag):
 
         headers: from the destination address to the end of the TCP header, whose sequence number
         is `sequence`; checksums need not be right. payload: the laid-out records' bytes from
-        `sequence` on, copied, or in place when it is a DmaRange. mss: cut it into segments of so
-        many bytes. vlan: tag control information to insert. report: as in `TxQueue.send`.
+        `sequence` on, copied, or in place when it is a DmaRange, or a sequence of such parts. mss:
+        cut it into segments of so many bytes. vlan: tag control information to insert. report: as
+        in `TxQueue.send`.
 
         A packet on another queue than the last one first waits until that is done, to keep the
         order. Raises SendTagDeadError, RingFullError (nothing was posted: retry), LookupError for
         data whose records were not added, and what `TxQueue.wait_done` and `query` raise.
         """
-        length = payload.length if isinstance(payload, DmaRange) else len(payload)
+        buffer = payload if isinstance(payload, bytes | bytearray | memoryview) else None
+        length = _length(payload) if buffer is None else len(buffer)
         if queue is not self._queue:
             self._move_to(queue)
         if sequence != self._expected or not length:
             return self._transmit_otherwise(
                 queue, headers, sequence, payload, length, mss, vlan, report
             )
-        if self._is_cbc or isinstance(payload, DmaRange):
+        if buffer is None or self._is_cbc:
             ticket = self._post_chain(
                 queue, headers, sequence, payload, length, mss, vlan, report, None
             )
@@ -173,7 +177,7 @@ class SendTag(FlowTag):
             size = header_length + length
             room = queue.reserve(size)
             room[:header_length] = headers
-            room[header_length:] = payload
+            room[header_length:] = buffer
             ticket = queue.commit(size, flags, vlan, self.handle, mss, header_length, report)
         self._ticket = ticket
         self._expected = sequence + length & _SEQUENCE_MASK
@@ -309,7 +313,7 @@ class SendTag(FlowTag):
         presync: tuple[Entry, bool] | None,
     ) -> int:
         """A packet with TLS in parts; `presync`: the record it starts in, whether state moves."""
-        parts: list[tuple[Payload, int]] = [(headers, 0), (payload, 0)]
+        parts: list[tuple[Part, int]] = [(headers, 0), *_data_parts(payload)]
         if presync is not None:
             block, prefix = presync_parts(sequence, length, *presync, is_cbc=self._is_cbc)
             parts[:0] = [(block, _PRESYNC), (prefix, _PREFIX)]
@@ -336,7 +340,7 @@ class SendTag(FlowTag):
         if out.vlan is not None:
             flags |= _VLAN_INSERT
         ticket = out.queue.send_chain(
-            [(out.headers, 0), (payload, 0)],
+            [(out.headers, 0), *_data_parts(payload)],
             flags=flags,
             vlan_tci=out.vlan or 0,
             send_tag=handle,
@@ -498,6 +502,21 @@ class _Packet(NamedTuple):
     mss: int
     vlan: int | None
     report: bool | None
+
+
+def _length(payload: Payload) -> int:
+    if isinstance(payload, DmaRange):
+        return payload.length
+    if isinstance(payload, bytes | bytearray | memoryview):
+        return len(payload)
+    return sum([part.length if isinstance(part, DmaRange) else len(part) for part in payload])
+
+
+def _data_parts(payload: Payload) -> list[tuple[Part, int]]:
+    """As frame data of a chain."""
+    if isinstance(payload, bytes | bytearray | memoryview | DmaRange):
+        return [(payload, 0)]
+    return [(part, 0) for part in payload]
 
 
 def _is_before(a: int, b: int) -> bool:

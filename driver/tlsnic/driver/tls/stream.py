@@ -19,8 +19,10 @@ from typing import Final
 from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES
 from tlsnic.driver.tcp.connection import Connection
 from tlsnic.driver.tcp.errors import TcpError
-from tlsnic.driver.tcp.host import Host, transmit_plain
+from tlsnic.driver.tcp.host import Host
 from tlsnic.driver.tcp.outgoing import Outgoing, split
+from tlsnic.driver.tcp.port import transmit_plain
+from tlsnic.driver.tcp.source import Chain
 from tlsnic.driver.tls.framing import APPLICATION_DATA, Framer
 from tlsnic.driver.tls.handshake import Handshake
 from tlsnic.driver.tls.send_tag import OutcomeKind
@@ -177,6 +179,7 @@ class TlsSender:
 
     def _post(self, queue: TxQueue, outgoing: Outgoing) -> None:
         headers, sequence, payload, mss, _ = outgoing
+        assert not isinstance(payload, Chain)  # the connection's own send buffer makes none
         kind = self.tag.transmit(queue, headers, sequence, payload, mss=mss).kind
         self.packets[kind] += 1
         if kind in _REPEATS:
