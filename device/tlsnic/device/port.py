@@ -8,6 +8,7 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.device import vfu
 from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
+from tlsnic.device.core.gate import PortGate
 from tlsnic.device.core.receive import Arrival
 from tlsnic.device.pci import REVISION, PciHost
 from tlsnic.device.trace.core import Core
@@ -54,7 +55,8 @@ class Port:
         try:
             self.context.pci_init(revision=REVISION)
             self.host = PciHost(self.context)
-            self.nic = Nic(config, self.host, wire)
+            self._outlet = PortGate(wire)
+            self.nic = Nic(config, self.host, self._outlet)
             self.core: Core = self.nic
             self.tracer = Tracer(self.nic, number, self._take_core)
             self.host.set_up(self.nic, self._forget_views, self._reset)
@@ -117,6 +119,14 @@ class Port:
         """When `turn` has to be called even if nothing is readable; None: no need."""
         deadlines = (self.nic.next_deadline_ns(), self.wire.next_deadline_ns())
         return min((due for due in deadlines if due is not None), default=None)
+
+    def exchange_wire(self, wire: Wire) -> None:
+        """Go on with another wire that has the descriptor of this one: a stage on top, or one less."""
+        self.wire = wire
+        self._outlet.connect(wire)
+        if self.nic.port_gate.port is self._outlet:  # else what stands there asks each time
+            self.nic.port_gate.connect(self._outlet)
+        wire.set_receive_super_frames(self._joins)
 
     def reset_function(self) -> None:
         """As a function level reset by the host; the client is not told."""

@@ -64,6 +64,11 @@ class Card:
             raise self.unavailable("no wire")
         return self._wire
 
+    def exchange_wire(self, wire: Wire) -> None:
+        """Go on with a stage on top of the wire, or with the one below it."""
+        self._wire = wire
+        self.nic.port_gate.connect(wire)
+
     @property
     def wire_name(self) -> str:
         """The wire as the user wrote it, or nothing."""
@@ -125,10 +130,20 @@ class PortCard(Card):
             port.host,
             number=number,
             socket=str(Path(os.path.abspath(port.socket_path))),
-            wire=port.wire,
             clock_ns=clock_ns,
         )
         self._port = port
+
+    @property
+    def wire(self) -> Wire:
+        return self._port.wire
+
+    @property
+    def wire_name(self) -> str:
+        return self._port.wire.name
+
+    def exchange_wire(self, wire: Wire) -> None:
+        self._port.exchange_wire(wire)
 
     @property
     def client(self) -> str:

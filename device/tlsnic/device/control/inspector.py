@@ -9,6 +9,7 @@ from tlsnic.device.control import (
     device,
     diagnostics,
     flows,
+    impairments,
     interrupts,
     memory,
     queues,
@@ -21,6 +22,7 @@ log = logging.getLogger("tlsnic.device")
 
 _MODULES: Final = (
     device, registers, memory, queues, flows, interrupts, counters, diagnostics,
+    impairments,
 )  # fmt: skip
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method for module in _MODULES for method in module.METHODS

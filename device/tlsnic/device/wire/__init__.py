@@ -39,7 +39,7 @@ from .pcapng import (
 )
 from .pcapng_reader import CapturedFrame, PcapngReader
 from .replay import Pace, PcapngWire, Play
-from .spec import open_wire, open_wires
+from .spec import format_impairments, open_wire, open_wires, parse_impairments
 from .stream import (
     StreamWire,
     open_tcp,
@@ -90,6 +90,7 @@ __all__ = [
     "WireError",
     "WireEvent",
     "WireEventKind",
+    "format_impairments",
     "open_pair",
     "open_tcp",
     "open_tcp_listener",
@@ -97,4 +98,5 @@ __all__ = [
     "open_unix_listener",
     "open_wire",
     "open_wires",
+    "parse_impairments",
 ]

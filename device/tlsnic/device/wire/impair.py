@@ -73,6 +73,16 @@ class ImpairmentStage(Stage):
             self._rx.settings = rx
             self._switch_super_frames()
 
+    def reseed(self, seed: int) -> None:
+        """Begin the random streams of both directions anew; frames already in a lane keep theirs."""
+        self._tx.reseed(seed)
+        self._rx.reseed(seed)
+
+    @property
+    def passes_through(self) -> bool:
+        """Nothing is done to frames, and none is in a lane: the stage might as well be away."""
+        return self._tx.passes_through and self._rx.passes_through
+
     def _switch_super_frames(self) -> None:
         allowed = self._receive_super_frames and not self._rx.settings.hits_single_frames
         self.inner.set_receive_super_frames(allowed)

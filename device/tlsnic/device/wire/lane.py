@@ -155,16 +155,21 @@ class Lane:
 
     def __init__(self, seed: int, direction: str) -> None:
         self.counters = ImpairmentCounters()
-        self._draws = tuple(
-            # A string seed is hashed with SHA-512: streams of near seeds have nothing in common.
-            random.Random(f"{seed}/{direction}/{kind.value}").random
-            for kind in Kind
-        )
+        self._direction = direction
+        self.reseed(seed)
         self._settings = NO_IMPAIRMENTS
         self._index = 0
         self._held: list[_Held] = []
         self._queue: deque[_Queued] = deque()
         self._line_free_ns = 0
+
+    def reseed(self, seed: int) -> None:
+        """Begin the random streams anew."""
+        self._draws = tuple(
+            # A string seed is hashed with SHA-512: streams of near seeds have nothing in common.
+            random.Random(f"{seed}/{self._direction}/{kind.value}").random
+            for kind in Kind
+        )
 
     @property
     def settings(self) -> Impairments:

@@ -26,13 +26,13 @@ import contextlib
 import enum
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from .base import Wire, WireError
 from .capture import CaptureStage
 from .impair import ImpairmentStage
-from .lane import Impairments
+from .lane import NO_IMPAIRMENTS, Impairments
 from .memory import NullWire
 from .pair import PairWire, open_pair
 from .replay import Pace, PcapngWire, Play
@@ -236,21 +236,61 @@ _IMPAIR_KEYS: dict[str, tuple[str, Callable[[str, str], object]]] = {
 }
 
 
+def parse_impairments(options: Mapping[str, str]) -> Impairments:
+    """Settings of one direction from the keys and values of `+impair:`.
+
+    Raises:
+        WireError: a key is unknown, or its value is not understood or out of range.
+    """
+    fields: dict[str, object] = {}
+    for key, value in options.items():
+        if key not in _IMPAIR_KEYS:
+            raise WireError(f"impair: unknown {key!r}", f"known are: {', '.join(_IMPAIR_KEYS)}")
+        field, parse = _IMPAIR_KEYS[key]
+        fields[field] = parse(key, value)
+    try:
+        return Impairments(**fields)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise WireError(f"impair: {error}", _SEE) from error
+
+
+def format_impairments(settings: Impairments) -> dict[str, str]:
+    """The other way round: what differs from doing nothing. A rule cannot be told."""
+    return {
+        key: _FORMATS[parse](getattr(settings, field))
+        for key, (field, parse) in _IMPAIR_KEYS.items()
+        if getattr(settings, field) != getattr(NO_IMPAIRMENTS, field)
+    }
+
+
+def _in_unit(value: int, units: Mapping[str, int]) -> str:
+    unit, factor = max(
+        ((name, factor) for name, factor in units.items() if value % factor == 0),
+        key=lambda item: item[1],
+    )
+    return f"{value // factor}{unit}"
+
+
+_FORMATS: dict[object, Callable[[Any], str]] = {
+    _probability: lambda value: f"{value * 100:.12g}%",
+    _count: str,
+    _duration: lambda value: _in_unit(value, _NANOSECONDS),
+    _rate: lambda value: _in_unit(value, _BITS_PER_SECOND),
+    _indices: lambda value: "/".join(map(str, sorted(value))),
+}
+
+
 def _impair(inner: Wire, text: str) -> Wire:
     directions = [f"{side}.{key}" for side in ("tx", "rx") for key in _IMPAIR_KEYS]
     options = _key_values("impair", text.split(","), ["seed", *_IMPAIR_KEYS, *directions])
     seed = _count("seed", options.pop("seed", "0"))
-    settings: dict[str, dict[str, object]] = {"tx": {}, "rx": {}}
+    settings: dict[str, _Options] = {"tx": {}, "rx": {}}
     # Keys for one direction come last, so that they win over the same key for both.
     for name, value in sorted(options.items(), key=lambda item: "." in item[0]):
         side, _, key = name.rpartition(".")
-        field, parse = _IMPAIR_KEYS[key]
         for target in (side,) if side else ("tx", "rx"):
-            settings[target][field] = parse(name, value)
-    try:
-        tx, rx = (Impairments(**settings[side]) for side in ("tx", "rx"))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise WireError(f"impair: {error}", _SEE) from error
+            settings[target][key] = value
+    tx, rx = (parse_impairments(settings[side]) for side in ("tx", "rx"))
     return ImpairmentStage(inner, seed=seed, tx=tx, rx=rx)
 
 
