@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from tlsnic.device import vfu
@@ -15,11 +16,13 @@ from tlsnic.device.control.server import ControlServer
 from tlsnic.device.core import NicConfig
 from tlsnic.device.port import Port
 from tlsnic.device.server import Server
+from tlsnic.device.trace.capture import DEFAULT_SNAP_BYTES, NAMES, CaptureFile, open_capture
 from tlsnic.device.wire import WireError, open_wires
 from tlsnic.device.wire import spec as wire_spec
 
 DESCRIPTION: Final = "Serve the card on a vfio-user socket, for QEMU or the driver on the host."
 DEFAULT_MAC: Final = NicConfig().mac
+NO_CAPTURE: Final = "none"
 
 log = logging.getLogger("tlsnic.device")
 
@@ -57,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FD",
         help="write a line to this descriptor when the sockets are listening",
     )
+    parser.add_argument(
+        "--capture",
+        action="append",
+        metavar="PATH[,snap=BYTES][,only=NAME/NAME…]",
+        help="capture all that passes the card: frames, and the bus on interfaces of its own, for "
+        "Wireshark; once per card, `none` for a card without; snap: bytes kept of packet data in "
+        f"memory (default: {DEFAULT_SNAP_BYTES}); only: of {'/'.join(NAMES)}",
+    )
     control = parser.add_mutually_exclusive_group()
     control.add_argument(
         "--control",
@@ -92,7 +103,7 @@ def configurations(arguments: argparse.Namespace) -> list[NicConfig]:
         UsageError: see there.
     """
     count = len(arguments.socket)
-    for name in ("wire", "mac"):
+    for name in ("wire", "mac", "capture"):
         given = getattr(arguments, name)
         if given is not None and len(given) != count:
             raise UsageError(f"--{name} is given {len(given)} times for {count} sockets")
@@ -121,11 +132,18 @@ def main(arguments: argparse.Namespace) -> int:
             wires = open_wires(arguments.wire or ["null"] * len(configs))
             for wire in wires:
                 stack.callback(wire.close)
+            captures = _open_captures(arguments.capture or [NO_CAPTURE] * len(configs), stack)
             with contextlib.ExitStack() as undo:  # a port that fails leaves none of the others open
                 ports = []
-                for path, wire, config in zip(arguments.socket, wires, configs, strict=True):
-                    ports.append(Port(path, wire, config, library=library))
-                    undo.callback(ports[-1].close)
+                for number, (path, wire, config) in enumerate(
+                    zip(arguments.socket, wires, configs, strict=True)
+                ):
+                    sinks = captures[number]
+                    port = Port(path, wire, config, number=number, sinks=sinks, library=library)
+                    ports.append(port)
+                    undo.callback(port.close)
+                    for capture in captures[number]:
+                        capture.watch(number, port.nic.counters)
                 control = _open_control(arguments, ports)
                 if control is not None:
                     undo.callback(control.close)
@@ -138,6 +156,17 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"tlsnic device: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _open_captures(texts: Sequence[str], stack: contextlib.ExitStack) -> list[list[CaptureFile]]:
+    """The capture of each card, if it has one; closed by `stack`. WireError: cannot be made."""
+    captures = []
+    for text in texts:
+        files = [] if text == NO_CAPTURE else [open_capture(text)]
+        for file in files:
+            stack.callback(file.close)
+        captures.append(files)
+    return captures
 
 
 def _open_control(arguments: argparse.Namespace, ports: list[Port]) -> ControlServer | None:
