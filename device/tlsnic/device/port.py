@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from tlsnic.abi.enums import Diagnostic
 from tlsnic.device import vfu
 from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
-from tlsnic.device.core.gate import PortGate
+from tlsnic.device.core.gate import HostGate, PortGate
+from tlsnic.device.core.host import Host
 from tlsnic.device.core.receive import Arrival
-from tlsnic.device.pci import REVISION, PciHost
+from tlsnic.device.pci import REVISION, PciHost, Registers
 from tlsnic.device.trace.core import Core
 from tlsnic.device.trace.sink import Sink
 from tlsnic.device.trace.tracer import Tracer
@@ -30,6 +31,16 @@ SHARED_RAM_FIX: Final = (
     "start QEMU with -object memory-backend-memfd,id=ram,size=SIZE,share=on "
     "-machine memory-backend=ram"
 )
+
+
+class Timer(Protocol):
+    """Something beside the card that is to be called at its time."""
+
+    def turn(self, now_ns: int) -> None:
+        """Once per turn of the port."""
+
+    def next_deadline_ns(self) -> int | None:
+        """When there is something to do; None: not before another turn."""
 
 
 class Port:
@@ -55,9 +66,10 @@ class Port:
         try:
             self.context.pci_init(revision=REVISION)
             self.host = PciHost(self.context)
-            self._outlet = PortGate(wire)
-            self.nic = Nic(config, self.host, self._outlet)
+            self._inlet, self._outlet = HostGate(self.host), PortGate(wire)
+            self.nic = Nic(config, self._inlet, self._outlet)
             self.core: Core = self.nic
+            self._registers: Registers | None = None
             self.tracer = Tracer(self.nic, number, self._take_core)
             self.host.set_up(self.nic, self._forget_views, self._reset)
             self.context.realize()
@@ -70,6 +82,7 @@ class Port:
         self._link_up = False
         self._joins = False
         wire.set_receive_super_frames(False)
+        self.timer: Timer | None = None
         self.busy = False
         self._closing = False
         self.nic.observer = self._log_diagnostic
@@ -96,6 +109,8 @@ class Port:
         self.core.advance(now_ns)
         if self._host_fd in readable:
             self._serve_host()
+        if self.timer is not None:
+            self.timer.turn(now_ns)
         wire = self.wire
         due = wire.next_deadline_ns()
         if self._wire_fd in readable or (due is not None and due <= now_ns):
@@ -117,7 +132,9 @@ class Port:
 
     def next_deadline_ns(self) -> int | None:
         """When `turn` has to be called even if nothing is readable; None: no need."""
-        deadlines = (self.nic.next_deadline_ns(), self.wire.next_deadline_ns())
+        deadlines = [self.nic.next_deadline_ns(), self.wire.next_deadline_ns()]
+        if self.timer is not None:
+            deadlines.append(self.timer.next_deadline_ns())
         return min((due for due in deadlines if due is not None), default=None)
 
     def exchange_wire(self, wire: Wire) -> None:
@@ -127,6 +144,18 @@ class Port:
         if self.nic.port_gate.port is self._outlet:  # else what stands there asks each time
             self.nic.port_gate.connect(self._outlet)
         wire.set_receive_super_frames(self._joins)
+
+    def exchange_host(self, host: Host | None) -> None:
+        """Let `host` stand between the card and the host's memory and interrupts; None: nobody."""
+        self._inlet.connect(host or self.host)
+        self.core.forget_views()
+        if self.nic.host_gate.host is self._inlet:
+            self.nic.host_gate.connect(self._inlet)
+
+    def exchange_registers(self, target: Registers | None) -> None:
+        """Let the host's register accesses go to `target`; None: straight to the core."""
+        self._registers = target
+        self.host.connect(target or self.core)
 
     def reset_function(self) -> None:
         """As a function level reset by the host; the client is not told."""
@@ -142,7 +171,8 @@ class Port:
 
     def _take_core(self, core: Core) -> None:
         self.core = core
-        self.host.connect(core)
+        if self._registers is None:
+            self.host.connect(core)
 
     def _forget_views(self) -> None:
         self.core.forget_views()

@@ -10,8 +10,8 @@ from tlsnic.device import vfu
 from tlsnic.device.control.protocol import ControlError, ErrorName, Json
 from tlsnic.device.core import DmaFault, Nic
 from tlsnic.device.core.host import Host
-from tlsnic.device.pci import PciHost
-from tlsnic.device.port import Port
+from tlsnic.device.pci import PciHost, Registers
+from tlsnic.device.port import Port, Timer
 from tlsnic.device.wire import Wire
 
 
@@ -49,13 +49,18 @@ class Card:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.nic = nic
-        self.core = core
+        self._core = core
         self.number = number
         self.socket = socket
         self.host = host
         self._wire = wire
         self.clock_ns = clock_ns
         self.started_ns = clock_ns()
+
+    @property
+    def core(self) -> Core:
+        """Where inputs go."""
+        return self._core
 
     @property
     def wire(self) -> Wire:
@@ -68,6 +73,22 @@ class Card:
         """Go on with a stage on top of the wire, or with the one below it."""
         self._wire = wire
         self.nic.port_gate.connect(wire)
+
+    def exchange_host(self, host: Host | None) -> None:
+        """Let `host` stand between the card and memory and interrupts; None: nobody."""
+        self.nic.forget_views()
+        self.nic.host_gate.connect(host or self.host)
+
+    def exchange_registers(self, target: Registers | None) -> None:
+        """Let the host's register accesses go to `target`. ControlError: there is no host."""
+        raise self.unavailable("no bus")
+
+    def set_timer(self, timer: Timer | None) -> None:
+        """Call `timer` in every turn."""
+
+    def mark(self, text: str) -> bool:
+        """Put `text` into the trace; False: none is taken."""
+        return False
 
     @property
     def wire_name(self) -> str:
@@ -126,13 +147,17 @@ class PortCard(Card):
     ) -> None:
         super().__init__(
             port.nic,
-            port.nic,
+            port.core,
             port.host,
             number=number,
             socket=str(Path(os.path.abspath(port.socket_path))),
             clock_ns=clock_ns,
         )
         self._port = port
+
+    @property
+    def core(self) -> Core:
+        return self._port.core
 
     @property
     def wire(self) -> Wire:
@@ -144,6 +169,19 @@ class PortCard(Card):
 
     def exchange_wire(self, wire: Wire) -> None:
         self._port.exchange_wire(wire)
+
+    def exchange_host(self, host: Host | None) -> None:
+        self._port.exchange_host(host)
+
+    def exchange_registers(self, target: Registers | None) -> None:
+        self._port.exchange_registers(target)
+
+    def set_timer(self, timer: Timer | None) -> None:
+        self._port.timer = timer
+
+    def mark(self, text: str) -> bool:
+        self._port.tracer.mark(text)
+        return bool(self._port.tracer.sinks)
 
     @property
     def client(self) -> str:

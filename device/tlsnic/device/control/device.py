@@ -6,7 +6,9 @@ from typing import Final
 
 from tlsnic.abi import registers as r
 from tlsnic.device.control.card import Card
-from tlsnic.device.control.protocol import Json, Kind, Method, Param
+from tlsnic.device.control.protocol import ControlError, ErrorName, Json, Kind, Method, Param
+
+MAX_MARK: Final = 1000
 
 
 def version() -> str:
@@ -55,6 +57,13 @@ def reset(card: Card, kind: str) -> Json:
     return {"reset_count": card.nic.reset_count}
 
 
+def mark(card: Card, text: str) -> Json:
+    """Put a text into the trace."""
+    if len(text) > MAX_MARK:
+        raise ControlError(ErrorName.BAD_PARAMETER, f"text has up to {MAX_MARK} characters")
+    return {"taken": card.mark(text.encode("utf-8", "replace").decode("utf-8"))}
+
+
 METHODS: Final = (
     Method(
         "device.info",
@@ -72,5 +81,13 @@ METHODS: Final = (
         "{reset_count}",
         (Param("kind", Kind.STRING, "soft or function", "soft", choices=("soft", "function")),),
         changes=True,
+    ),
+    Method(
+        "device.mark",
+        mark,
+        "Put a text into the card's trace, so that the place is found again in captures and "
+        "records.",
+        "{taken: whether anything listens to the trace}",
+        (Param("text", Kind.STRING, f"up to {MAX_MARK} characters"),),
     ),
 )

@@ -79,6 +79,8 @@ class Insight(NamedTuple):
     """TRACK: u32 TCP sequence number where the candidate starts."""
     rekey: int | None
     """u32 TCP sequence number from which on a key holds that is yet to come."""
+    header_left: int | None
+    """OFFLOAD: bytes until the next one that a tag protects; 0 inside a record."""
 
 
 DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
@@ -168,7 +170,8 @@ class RxFlow(RxRecords):
     @property
     def insight(self) -> Insight:
         """For those who look on; changes nothing."""
-        start, key = self.start_sequence, self._key_start
+        start, key, head = self.start_sequence, self._key_start, self._head
+        left = 0 if head is None else self._prefix_bytes - len(head)
         return Insight(
             self._question,
             self._question_ns,
@@ -176,6 +179,7 @@ class RxFlow(RxRecords):
             self._may_try,
             start + self._anchor & SEQUENCE_MASK if self.state is State.TRACK else None,
             start + key & SEQUENCE_MASK if key is not None else None,
+            left if self.state is State.OFFLOAD else None,
         )
 
     # Packets.
