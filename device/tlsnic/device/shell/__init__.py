@@ -1,0 +1,1 @@
+"""The debug shell and the live view: `tlsnic shell` and `tlsnic top`."""
