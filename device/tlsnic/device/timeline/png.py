@@ -1,0 +1,341 @@
+"""A flow's timeline as PNG: TCP sequence against time, all of it and its most telling moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsTrackerState
+
+from .look import EVENTS, FATES, STATES
+from .model import Fate, Flow, Piece
+from .summary import questions, shares
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_RANGES: Final = 6000
+_DETAIL_PACKETS: Final = 45
+_DETAIL_FROM: Final = 400
+"""A flow with so many packets gets a second panel."""
+_ATTENTION: Final = (
+    Fate.BYPASSED, Fate.UNFINISHED, Fate.UNFRAMED, Fate.DECRYPTED, Fate.ENCRYPTED, Fate.PRESYNCED,
+    Fate.PARTLY, Fate.SOFTWARE, Fate.AGAIN, Fate.DROPPED, Fate.AUTH_FAILED,
+)  # fmt: skip
+"""What is drawn over what: the last on top."""
+
+
+class Range(NamedTuple):
+    """Pieces of one fate that follow each other."""
+
+    fate: Fate
+    begin_ns: int
+    end_ns: int
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """From nanoseconds and bytes to what the axes show."""
+
+    zero_ns: int
+    unit_ns: float
+    time: str
+    unit_bytes: float
+    size: str
+
+    @classmethod
+    def of(cls, span_ns: int, span_bytes: int, zero_ns: int) -> _Scale:
+        unit_ns, time = (1e9, "s") if span_ns >= 2e9 else (1e6, "ms")
+        unit_bytes, size = (1e6, "MB") if span_bytes >= 2e6 else (1e3, "kB")
+        return cls(zero_ns, unit_ns, time, unit_bytes, size)
+
+    def x(self, time_ns: int) -> float:
+        return (time_ns - self.zero_ns) / self.unit_ns
+
+    def y(self, position: int) -> float:
+        return position / self.unit_bytes
+
+
+def ranges(flow: Flow, pieces: Iterable[Piece], most: int = _MOST_RANGES) -> list[Range]:
+    """Join pieces of one fate that follow each other in the stream, in the time in which no more
+    than `most` ranges fit."""
+    packets = flow.packets
+    slack_ns = (flow.end_ns - flow.begin_ns) // most
+    last: dict[Fate, Range] = {}
+    found: list[Range] = []
+    for piece in pieces:
+        time_ns = packets[piece.packet].time_ns
+        open_range = last.get(piece.fate)
+        if open_range is not None and piece.begin == open_range.end:
+            quick = time_ns - open_range.end_ns <= max(slack_ns, 1)
+            small = time_ns - open_range.begin_ns <= 4 * slack_ns
+            if quick or small:
+                last[piece.fate] = open_range._replace(end_ns=time_ns, end=piece.end)
+                continue
+        if open_range is not None:
+            found.append(open_range)
+        last[piece.fate] = Range(piece.fate, time_ns, time_ns, piece.begin, piece.end)
+    return found + list(last.values())
+
+
+def telling_moment(flow: Flow) -> tuple[int, int] | None:
+    """Some packets around the gap that led to the most: a question, if there was one; None when
+    there is no gap, or so few packets that all of it can be seen at once."""
+    packets, gaps = flow.packets, flow.gaps
+    if len(packets) < _DETAIL_FROM or not gaps:
+        return None
+    asked = [question.asked_ns for question in flow.questions]
+    times = [packet.time_ns for packet in packets]
+    lost = [span.begin_ns for span in flow.states if span.state is TlsTrackerState.SEARCH]
+    chosen = next((gap for gap in gaps if gap.seen_ns in asked), None)
+    chosen = chosen or next((gap for gap in gaps if gap.seen_ns in lost), gaps[0])
+    at = times.index(chosen.seen_ns)
+    low = times[max(0, at - _DETAIL_PACKETS // 3)]
+    high = times[min(len(times) - 1, at + _DETAIL_PACKETS)]
+    if chosen.filled_ns is not None:
+        high = min(max(high, chosen.filled_ns), high + 3 * (high - low))
+    return (low, high) if low < high else None
+
+
+def write_png(flow: Flow, path: Path, window: tuple[int, int] | None = None) -> None:
+    """Draw a flow. window: only these times, (from, to) nanoseconds since 1970."""
+    import matplotlib as mpl  # noqa: PLC0415 - slow to import, and only needed here
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415
+
+    settings: dict[Any, Any] = {
+        "font.size": 9,
+        "font.family": "DejaVu Sans",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        # Addresses are text, whatever they look like.
+        "text.parse_math": False,
+    }
+    moment = telling_moment(flow) if window is None else None
+    with mpl.rc_context(settings):
+        layout = ConstrainedLayoutEngine(hspace=0, h_pad=0.03)
+        figure = Figure(figsize=(11, 9.2 if moment else 6), dpi=100, layout=layout)
+        _draw(flow, figure, window or (flow.begin_ns, flow.end_ns), moment)
+        figure.savefig(path, format="png", metadata={"Software": None})
+
+
+def _draw(
+    flow: Flow, figure: Figure, window: tuple[int, int], moment: tuple[int, int] | None
+) -> None:
+    receives = flow.direction is TlsDirection.RECEIVE
+    figure.suptitle(flow.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
+    heights = [14, 0.8, 11, 0.8] if moment else [14, 0.8]
+    grid = figure.add_gridspec(len(heights), 2, width_ratios=[40, 1], height_ratios=heights)
+    main = figure.add_subplot(grid[0, 0])
+    whole = _panel(flow, main, window)
+    what = f"records  {shares(flow)}\nresync   {questions(flow)}" if receives else ""
+    main.set_title(what, loc="left", fontsize=9, family="DejaVu Sans Mono")
+    _band(flow, figure.add_subplot(grid[1, 0], sharex=main), whole, window)
+    _end(flow, figure.add_subplot(grid[0, 1], sharey=main), whole)
+    if moment is not None:
+        detail = figure.add_subplot(grid[2, 0])
+        close = _panel(flow, detail, moment)
+        detail.set_title("one of the losses, from close", loc="left", fontsize=9)
+        main.axvspan(*map(whole.x, moment), color="#bbbbbb", alpha=0.4, lw=0)
+        _band(flow, figure.add_subplot(grid[3, 0], sharex=detail), close, moment)
+    handles, labels = _legend(flow)
+    figure.legend(handles, labels, loc="outside lower left", ncols=5, frameon=False, fontsize=8.5)
+
+
+def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
+    """Sequence against time within a window."""
+    from matplotlib.collections import LineCollection  # noqa: PLC0415 - slow, as above
+
+    low, high = window
+    packets = flow.packets
+    inside = [piece for piece in flow.pieces if low <= packets[piece.packet].time_ns <= high]
+    bottom = min((piece.begin for piece in inside), default=0)
+    top = max((piece.end for piece in inside), default=1)
+    scale = _Scale.of(high - low, top, flow.begin_ns)
+    few = len(inside) < 4 * _DETAIL_PACKETS
+    _draw_records(flow, axes, scale, (bottom, top), few=few)
+    by_fate: dict[Fate, list[Range]] = {}
+    for one in ranges(flow, inside, 1 << 60 if few else _MOST_RANGES):
+        by_fate.setdefault(one.fate, []).append(one)
+    for order, fate in enumerate(_ATTENTION):
+        lines = [
+            [(scale.x(one.begin_ns), scale.y(one.begin)), (scale.x(one.end_ns), scale.y(one.end))]
+            for one in by_fate.get(fate, ())
+        ]
+        axes.add_collection(
+            LineCollection(
+                lines,
+                colors=FATES[fate].light,
+                linewidths=5 if few else 4,
+                capstyle="butt" if few else "projecting",
+                zorder=3 + order / 100,
+            )
+        )
+    _draw_gaps(flow, axes, scale, window)
+    _draw_events(flow, axes, scale, window)
+    margin = (high - low) * 0.01
+    axes.set_xlim(scale.x(low) - margin / scale.unit_ns, scale.x(high) + margin / scale.unit_ns)
+    room = (top - bottom) * 0.03
+    axes.set_ylim(scale.y(int(bottom - room)), scale.y(int(top + room)))
+    axes.set_ylabel(f"TCP sequence from {flow.start_sequence} ({scale.size})")
+    axes.tick_params(axis="x", bottom=False, labelbottom=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(axis="y", color="#e8e8e8", linewidth=0.6)
+    axes.set_axisbelow(True)
+    return scale
+
+
+def _draw_records(
+    flow: Flow, axes: Axes, scale: _Scale, bounds: tuple[int, int], *, few: bool
+) -> None:
+    """Boundaries and numbers, where they can be told apart."""
+    if not few:
+        return
+    for record in flow.records:
+        if bounds[0] <= record.begin <= bounds[1]:
+            axes.axhline(scale.y(record.begin), color="#b5b5b5", linewidth=0.6, zorder=1)
+        low, high = max(record.begin, bounds[0]), min(record.end, bounds[1])
+        if record.number is not None and high - low > (bounds[1] - bounds[0]) / 30:
+            axes.annotate(
+                f"record {record.number}",
+                (1.004, scale.y((low + high) // 2)),
+                xycoords=("axes fraction", "data"),
+                fontsize=7,
+                color="#555555",
+                va="center",
+            )
+
+
+def _draw_gaps(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
+    low, high = window
+    for gap in flow.gaps:
+        until = high if gap.filled_ns is None else gap.filled_ns
+        if until < low or gap.seen_ns > high:
+            continue
+        middle = scale.y((gap.begin + gap.end) // 2)
+        axes.plot(
+            [scale.x(gap.seen_ns), scale.x(until)],
+            [middle, middle],
+            color="#555555",
+            linewidth=0.9,
+            linestyle=(0, (2, 2)),
+            zorder=2.5,
+        )
+        axes.plot(scale.x(gap.seen_ns), middle, marker="_", color="#222222", markersize=7, zorder=5)
+        if gap.filled_ns is None:
+            axes.plot(scale.x(until), middle, marker="x", color="#222222", markersize=6, zorder=5)
+
+
+def _draw_events(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
+    low, high = window
+    for question in flow.questions:
+        if not low <= question.asked_ns <= high:
+            continue
+        place = scale.y(question.position)
+        axes.plot(scale.x(question.asked_ns), place, zorder=6, **_marker(TlsEvent.ASKED))
+        if question.answer is not None and question.answered_ns is not None:
+            axes.plot(
+                [scale.x(question.asked_ns), scale.x(question.answered_ns)],
+                [place, place],
+                color="#7a2da0",
+                linewidth=1.2,
+                zorder=5.5,
+            )
+            axes.plot(scale.x(question.answered_ns), place, zorder=6, **_marker(question.answer))
+    for mark in flow.marks:
+        if not low <= mark.time_ns <= high:
+            continue
+        if mark.event in (TlsEvent.HINTED, TlsEvent.STALE):
+            axes.plot(
+                scale.x(mark.time_ns), scale.y(mark.position), zorder=6, **_marker(mark.event)
+            )
+        elif mark.event not in (TlsEvent.CREATED, TlsEvent.DESTROYED):
+            x = scale.x(mark.time_ns)
+            axes.axvline(x, color="#000000", linewidth=1, linestyle=(0, (5, 2)), zorder=2)
+            text = EVENTS[mark.event]
+            top = ("data", "axes fraction")
+            axes.annotate(text, (x, 0.99), xycoords=top, rotation=90, va="top", ha="right")
+
+
+_SHAPES: Final = {
+    TlsEvent.ASKED: ("^", "#7a2da0"),
+    TlsEvent.ANSWERED: ("o", "#7a2da0"),
+    TlsEvent.DENIED: ("X", "#7a2da0"),
+    TlsEvent.STALE: ("o", "#ffffff"),
+    TlsEvent.HINTED: ("D", "#7a2da0"),
+}
+
+
+def _marker(event: TlsEvent) -> dict[str, Any]:
+    shape, fill = _SHAPES[event]
+    return {
+        "marker": shape,
+        "color": fill,
+        "markeredgecolor": "#7a2da0",
+        "markersize": 6,
+        "linestyle": "none",
+    }
+
+
+def _band(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
+    """The tracker's states along the time axis."""
+    low, high = window
+    for span in flow.states:
+        begin, end = max(low, span.begin_ns), min(high, span.end_ns)
+        if begin < end:
+            left = scale.x(begin)
+            # A state that lasted for one packet is seen, too.
+            width = max(scale.x(end) - left, (high - low) / scale.unit_ns / 900)
+            axes.axvspan(left, left + width, color=STATES[span.state].light, lw=0)
+    axes.set_yticks([])
+    band = "; above: the tracker's state" if flow.states else ""
+    axes.set_xlabel(f"time ({scale.time}){band}")
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _end(flow: Flow, axes: Axes, scale: _Scale) -> None:
+    """What became of the stream in the end."""
+    for begin, end, fate in flow.stream:
+        axes.axhspan(scale.y(begin), scale.y(end), color=FATES[fate].light, lw=0)
+    axes.set_xticks([])
+    axes.tick_params(axis="y", left=False, labelleft=False)
+    axes.set_title("in the\nend", fontsize=8)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend(flow: Flow) -> tuple[list[Artist], list[str]]:
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - slow, as above
+    from matplotlib.patches import Patch  # noqa: PLC0415 - slow, as above
+
+    handles: list[Artist] = []
+    labels: list[str] = []
+
+    def add(handle: Artist, label: str) -> None:
+        handles.append(handle)
+        labels.append(label)
+
+    shown = {piece.fate for piece in flow.pieces} | {fate for _, _, fate in flow.stream}
+    for fate, colours in FATES.items():
+        if fate in shown:
+            add(Patch(color=colours.light), fate.value)
+    if flow.gaps:
+        add(
+            Line2D([], [], color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), marker="_"),
+            "missing, until it came",
+        )
+    asked = [TlsEvent.ASKED] * bool(flow.questions)
+    events = {question.answer for question in flow.questions} | {mark.event for mark in flow.marks}
+    for event in (*asked, *(event for event in _SHAPES if event in events)):
+        add(Line2D([], [], **_marker(event)), EVENTS[event])
+    for state in dict.fromkeys(span.state for span in flow.states):
+        if state:
+            add(Patch(color=STATES[state].light), f"tracker: {state.name}")
+    return handles, labels
