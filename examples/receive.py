@@ -68,8 +68,8 @@ def accept(
     accepted = host.listen(PORT, TCP)
     context = make_context(server_side=True, suites=SUITES[version])
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    if options.pcap is not None:
-        context.keylog_filename = str(capture_files(options.pcap, version)[1])
+    if (files := capture_files(options, version)) is not None:
+        context.keylog_filename = str(files.keys)
     if not host.run(lambda: accepted, TIMEOUT_S):
         raise TcpError("the client does not connect")
     connection = accepted.popleft()
@@ -97,9 +97,9 @@ def receive_file(host: Host, receiver: TlsReceiver, path: Path, label: str) -> N
 
 def transfer(version: str, options: argparse.Namespace, folder: Path) -> bool:
     """Take the file once, and report. Whether everything is as it must be."""
-    capture, _ = capture_files(options.pcap, version)
+    files = capture_files(options, version)
     impairments = f"loss={options.loss}%,reorder={options.reorder}%,seed={options.seed}"
-    with card_on_a_wire(folder, impairments, capture) as (far, nic):
+    with card_on_a_wire(folder, impairments, files) as (far, nic):
         host = Host(nic, [NEAR_ADDRESS])
         with openssl_client(far, folder, version):
             receiver = accept(host, far, folder, version, options)

@@ -107,14 +107,14 @@ def send_file(host: Host, sender: TlsSender, path: Path, label: str) -> None:
 
 def transfer(version: str, options: argparse.Namespace, folder: Path) -> bool:
     """Send the file once, and report. Whether everything is as it must be."""
-    capture, key_log = capture_files(options.pcap, version)
+    files = capture_files(options, version)
     impairments = f"loss={options.loss}%,seed={options.seed}"
     with (
-        card_on_a_wire(folder, impairments, capture) as (far, nic),
+        card_on_a_wire(folder, impairments, files) as (far, nic),
         openssl_server(far, folder, version) as server,
     ):
         host = Host(nic, [NEAR_ADDRESS])
-        sender = connect(host, folder, version, key_log)
+        sender = connect(host, folder, version, files and files.keys)
         started_s = time.monotonic()
         send_file(host, sender, folder / "file", f"TLS {version}")
         took_s = time.monotonic() - started_s

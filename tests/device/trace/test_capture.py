@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -416,6 +417,29 @@ def test_the_file_is_its_owners_and_counts_what_is_in_it(capture: Recording) -> 
     assert capture.file.closed
     capture.file.close()
     assert len(list(PcapngReader(io.BytesIO(capture.path.read_bytes()), "test"))) == 2
+
+
+def test_what_comes_before_the_clock_has_the_time_of_the_first_input(tmp_path: Path) -> None:
+    path, now_ns = tmp_path / "c.pcapng", 10**15
+    before_ns = time.time_ns()
+    file = CaptureFile(str(path))
+    file.put(TraceInput(input=DeviceInput.START))
+    file.put(TraceInput(input=DeviceInput.LINK))
+    assert file.packets == 2
+    file.put(TraceInput(input=DeviceInput.ADVANCE, now_ns=now_ns))
+    file.put(TraceInterrupt(now_ns=now_ns + 5))
+    file.close()
+    times = [p.timestamp_ns for p in PcapngReader(io.BytesIO(path.read_bytes()), "test")]
+    assert before_ns <= times[0] <= time.time_ns()
+    assert [when - times[0] for when in times] == [0, 0, 5]
+
+
+def test_a_capture_without_any_time_is_written_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    file = CaptureFile(str(path))
+    file.put(TraceInput(input=DeviceInput.START))
+    file.close()
+    assert len(list(PcapngReader(io.BytesIO(path.read_bytes()), "test"))) == 1
 
 
 def test_a_full_disk_ends_the_capture() -> None:

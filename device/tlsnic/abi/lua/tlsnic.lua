@@ -844,14 +844,14 @@ local function text_field(abbreviation, name, description)
   return field("string", abbreviation, function(a) return ProtoField.string(a, name, base.UNICODE, description) end)
 end
 
-local function number_field(abbreviation, name, size, enum, description)
+local function number_field(abbreviation, name, size, enum, description, in_hex)
   local known = enum and enums[enum]
   local kind = size .. (enum or "")
   return field(kind, abbreviation, function(a)
     if known and not known.flags then
       return MAKE[size](a, name, base.DEC, known.names, nil, description)
     end
-    local hex = known or SHOWN_IN_HEX[name]
+    local hex = known or in_hex or SHOWN_IN_HEX[name]
     return MAKE[size](a, name, hex and base.HEX or base.DEC, nil, nil, description)
   end)
 end
@@ -905,16 +905,20 @@ for _, structure in pairs(structures) do
   end
 end
 
--- Registers by BAR and offset; a register of 8 bytes is there twice.
+-- Registers by BAR and offset; a register of 8 bytes is there twice. What is wider than 32 bits and
+-- no counter is an address.
 local elements = {}
+local is_counter = {}
+for _, counter in ipairs(statistics.counters) do is_counter[counter[2]] = true end
 for _, register in ipairs(registers) do
   register.decoded = {}
   for place, raw in ipairs(register.fields) do
     local name, lsb, bits, enum, description = raw[1], raw[2], raw[3], raw[4], raw[5]
     local abbreviation = "tlsnic.reg." .. register.name:lower() .. "." .. name:lower()
+    local in_hex = bits > 32 and not is_counter[register.name]
     register.decoded[place] = {
-      name = name, lsb = lsb, width = bits, enum = enum,
-      field = number_field(abbreviation, name, bits > 32 and 8 or 4, enum, description),
+      name = name, lsb = lsb, width = bits, enum = enum, in_hex = in_hex,
+      field = number_field(abbreviation, name, bits > 32 and 8 or 4, enum, description, in_hex),
       flags = flag_fields(abbreviation, enum),
     }
   end
@@ -981,7 +985,7 @@ local function add_number(tree, entry, range, low, high, value)
     local name = enums[entry.enum].names[low]
     if name then return name, zero end
   end
-  if SHOWN_IN_HEX[entry.name] or bits then
+  if SHOWN_IN_HEX[entry.name] or entry.in_hex or bits then
     if high == 0 then return string.format("0x%x", low), zero end
     return string.format("0x%x%08x", high, low), zero
   end

@@ -84,8 +84,8 @@ class CaptureFile:
         snap_bytes: of packet data in host memory, how much is kept. Frames on the wire, descriptors,
             completions and blocks are kept whole.
         only: interfaces that are wanted; None: all.
-        epoch_ns: time since 1970 at which the cards' clock was 0; None: so that the first record
-            has the time of the wall clock.
+        epoch_ns: time since 1970 at which the cards' clock was 0; None: so that the first time
+            that a card is told is the wall clock's. What comes before has that time, too.
 
     Raises:
         WireError: the file cannot be written; also from `put`, `flush` and `close`, and then the
@@ -111,8 +111,10 @@ class CaptureFile:
         self.path = path
         self._snap_bytes = snap_bytes
         self._epoch_ns = epoch_ns
+        self._started_ns = 0
         self._comments = Comments()
         self._counters: dict[int, Counters] = {}
+        self._early: list[_Packet] = []
         self._held: list[_Packet] | None = None
         self._dropped: tuple[int, ...] = ()
         self._card = 0
@@ -148,7 +150,7 @@ class CaptureFile:
     @property
     def packets(self) -> int:
         """Packets of all interfaces so far."""
-        return self._writer.packets + len(self._held or ())
+        return self._writer.packets + len(self._early) + len(self._held or ())
 
     @property
     def size_bytes(self) -> int:
@@ -168,6 +170,8 @@ class CaptureFile:
     def flush(self) -> None:
         """See `Sink`."""
         self._release()
+        if self._early:
+            self._start_clock(0)
         self._writer.flush()
 
     def close(self) -> None:
@@ -180,6 +184,8 @@ class CaptureFile:
 
     def _put_input(self, record: TraceInput, data: Buffer) -> None:
         self._release()
+        if self._epoch_ns is None and record.now_ns:
+            self._start_clock(record.now_ns)
         if record.input == _RECEIVE:
             if "wire" in self._wanted:
                 self._held = []
@@ -266,15 +272,23 @@ class CaptureFile:
 
     def _to_file(self, packet: _Packet) -> None:
         if self._epoch_ns is None:
-            self._epoch_ns = time.time_ns() - packet.now_ns
+            self._early.append(packet)
+            return
         self._writer.write(
             packet.parts,
-            packet.now_ns + self._epoch_ns,
+            max(packet.now_ns, self._started_ns) + self._epoch_ns,
             packet.direction,
             "\n".join(packet.remarks),
             interface=packet.interface,
             original_bytes=packet.original_bytes,
         )
+
+    def _start_clock(self, now_ns: int) -> None:
+        """The first input that has a time: those before, when the card was made, had none."""
+        self._epoch_ns, self._started_ns = time.time_ns() - now_ns, now_ns
+        early, self._early = self._early, []
+        for packet in early:
+            self._to_file(packet)
 
     def _release(self) -> None:
         """The input has ended: all that can be said about the frames that came has been said."""

@@ -19,9 +19,12 @@ _POLL_S = 0.005
 _LOG_BYTES = 1 << 16
 
 
-def device_argv(wire: str, *, socket: str = "{socket}", mac: str = "") -> list[str]:
+def device_argv(
+    wire: str, *, socket: str = "{socket}", mac: str = "", capture: str = ""
+) -> list[str]:
     """The command line of a device on `wire`; `socket` is where its vfio-user socket shall be."""
     options = ["--mac", mac] if mac else []
+    options += ["--capture", capture] if capture else []
     return [sys.executable, "-m", "tlsnic.device", "--socket", socket, "--wire", wire, *options]
 
 
@@ -32,11 +35,19 @@ class DeviceProcess:
     tied to that thread (see `Child`).
     """
 
-    def __init__(self, directory: Path, wire: str, *, name: str = "device", mac: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        wire: str,
+        *,
+        name: str = "device",
+        mac: str = "",
+        capture: str = "",
+    ) -> None:
         self.socket_path = directory / f"{name}.sock"
         self.log_path = directory / f"{name}.log"
         self._log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
-        argv = device_argv(wire, socket=str(self.socket_path), mac=mac)
+        argv = device_argv(wire, socket=str(self.socket_path), mac=mac, capture=capture)
         with self.log_path.open("ab") as log:
             self.child = Child(
                 argv,

@@ -11,8 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tlsnic.abi.enums import CipherSuite
+from tlsnic.device.trace.secrets import add_secrets
+from tlsnic.device.wire import WireError
 from tlsnic.driver.bus import open_bus
 from tlsnic.driver.errors import DriverError
 from tlsnic.driver.nic import Nic, NicOptions
@@ -44,19 +47,23 @@ def make_files(folder: Path, size_bytes: int, seed: int) -> None:
 
 @contextlib.contextmanager
 def card_on_a_wire(
-    folder: Path, impairments: str, capture: Path | None
+    folder: Path, impairments: str, files: CaptureFiles | None
 ) -> Iterator[tuple[Netns, Nic]]:
     """A namespace with the kernel's end of a TAP, and a card at the other end.
 
-    impairments: of the wire, as in its grammar. capture: a file for what passes on it.
+    impairments: of the wire, as in its grammar. files: for what passes on it, and through the card.
     """
     with contextlib.ExitStack() as stack:
         address = f"{FAR_ADDRESS}/{PREFIX}"
         far = stack.enter_context(tap_namespace(address, tap=TAP, vnet_hdr=True))
         wire = f"tap:{TAP},netns={far.path}"
-        if capture is not None:
-            wire += f"+capture:{capture}"
-        device = stack.enter_context(DeviceProcess(folder, f"{wire}+impair:{impairments}"))
+        bus_capture = ""
+        if files is not None:
+            wire += f"+capture:{files.wire}"
+            bus_capture = str(files.bus or "")
+        device = stack.enter_context(
+            DeviceProcess(folder, f"{wire}+impair:{impairments}", capture=bus_capture)
+        )
         bus = stack.enter_context(open_bus(f"vfio-user:{device.socket_path}"))
         yield far, stack.enter_context(Nic.attach(bus, NIC_OPTIONS))
 
@@ -77,15 +84,42 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--pcap", type=Path, metavar="FOLDER", help="write captures and keys for Wireshark"
     )
+    parser.add_argument(
+        "--bus",
+        action="store_true",
+        help="with --pcap: also capture what the card saw, and did on its bus",
+    )
+    parser.add_argument(
+        "--secrets",
+        action="store_true",
+        help="with --pcap: put the keys of this run into the captures",
+    )
     return parser
 
 
-def capture_files(pcap: Path | None, version: str) -> tuple[Path | None, Path | None]:
-    """Where to write the capture and the key log, if at all."""
-    if pcap is None:
-        return None, None
-    pcap.mkdir(parents=True, exist_ok=True)
-    return pcap / f"tls{version}.pcapng", pcap / f"tls{version}.keys"
+class CaptureFiles(NamedTuple):
+    """Where to write captures and the key log. `bus`: of the card, if that is wanted."""
+
+    wire: Path
+    keys: Path
+    bus: Path | None
+
+
+def capture_files(options: argparse.Namespace, version: str) -> CaptureFiles | None:
+    """The files of a transfer, if there are to be any."""
+    folder: Path | None = options.pcap
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"tls{version}"
+    bus = folder / f"{stem}.card.pcapng" if options.bus else None
+    return CaptureFiles(folder / f"{stem}.pcapng", folder / f"{stem}.keys", bus)
+
+
+def _embed_secrets(files: CaptureFiles) -> None:
+    for capture in (files.wire, files.bus):
+        if capture is not None:
+            add_secrets(capture, files.keys)
 
 
 def run_transfers(
@@ -100,8 +134,13 @@ def run_transfers(
     try:
         with work_directory() as folder:
             make_files(folder, int(options.size * 1e6), options.seed)
-            results = [transfer(version, options, folder) for version in versions]
-    except (UserError, PartError, DriverError, subprocess.TimeoutExpired) as error:
+            results = []
+            for version in versions:
+                results.append(transfer(version, options, folder))
+                files = capture_files(options, version)
+                if files is not None and options.secrets:
+                    _embed_secrets(files)
+    except (UserError, PartError, DriverError, WireError, subprocess.TimeoutExpired) as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
