@@ -12,13 +12,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tlsnic.driver.ktls.pages import HEADER_ROOM, Memory, Page
-from tlsnic.driver.tx import DmaRange
+from tlsnic.driver.tcp.source import Piece
 
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.session import KtlsSession
 
 ReadableBuffer = bytes | bytearray | memoryview
-Piece = memoryview | DmaRange
 
 # m_type
 MT_DATA: Final = 1
@@ -44,8 +43,6 @@ FreeBSD tells this from the state of the connection (mb_free_notready)."""
 
 CSUM_TLS_DECRYPTED: Final = 0x0100_0000
 """`PacketHeader.csum_flags` of a packet that the card has decrypted."""
-
-_Part = tuple[memoryview, int | None, object]  # bytes, iova, domain
 
 
 class PacketHeader:
@@ -109,7 +106,7 @@ class Mbuf:
         self.m_pkthdr: PacketHeader | None = None
         self.on_free: Callable[[Mbuf], None] | None = None
         """Called by `m_free`, which drops it."""
-        self._parts: list[_Part] | None = None
+        self._parts: list[Piece] | None = None
 
     @classmethod
     def get_record(cls, payload: ReadableBuffer, memory: Memory) -> Mbuf:
@@ -131,7 +128,7 @@ class Mbuf:
         """`count` bytes from `offset` of the first of `pages` on, by reference (vn_sendfile). The
         pages are wired, once for this mbuf."""
         m = cls(b"", MT_DATA, M_EXTPG | M_RDONLY)
-        m.init_extpg(pages, offset, count, memory.headers.alloc(), memory.trailer)
+        m.init_extpg(pages, offset, count, memory.headers.alloc(), memory.trailer_page(0))
         return m
 
     def init_extpg(
@@ -165,6 +162,19 @@ class Mbuf:
         self.m_len = len(self.m_data)
         self._parts = None
 
+    def replace_pages(self, page: Page, count: int) -> None:
+        """Hold another record page, with header, `count` bytes and trailer as long as before, and
+        give the old pages back."""
+        old = self.m_epg_pa if self.is_record_page else [self.m_epg_hdr_page, *self.m_epg_pa]
+        header_bytes, trailer_bytes = self.m_epg_hdrlen, self.m_epg_trllen
+        self.m_epg_pa = [page]
+        self.m_epg_1st_off = HEADER_ROOM
+        self.m_epg_last_len = self.m_len = count
+        self.m_epg_hdr_page = self.m_epg_trail_page = page
+        self.set_framing(header_bytes, trailer_bytes)
+        for gone in old:
+            gone.unwire()
+
     @property
     def m_epg_npgs(self) -> int:
         """Pages of payload."""
@@ -173,7 +183,7 @@ class Mbuf:
     @property
     def is_record_page(self) -> bool:
         """Whether header, payload and trailer lie in one page, one after the other."""
-        return self.m_epg_hdr_page is self.m_epg_pa[0] if self.m_epg_pa else False
+        return bool(self.m_epg_pa) and self.m_epg_hdr_page is self.m_epg_pa[0]
 
     @property
     def m_epg_payload_len(self) -> int:
@@ -206,15 +216,13 @@ class Mbuf:
         self.m_len = header_bytes + length + trailer_bytes
         self._parts = None
 
-    def parts(self) -> list[_Part]:
-        """All that it holds, in order: bytes, iova (None when no card reaches them), domain."""
+    def parts(self) -> list[Piece]:
+        """All that it holds, also what is gone, in order."""
         if self._parts is None:
-            self._parts = (
-                self._extpg_parts() if self.m_flags & M_EXTPG else [(self.m_data, None, None)]
-            )
+            self._parts = self._extpg_parts() if self.m_flags & M_EXTPG else [Piece(self.m_data)]
         return self._parts
 
-    def _extpg_parts(self) -> list[_Part]:
+    def _extpg_parts(self) -> list[Piece]:
         header = self.m_epg_hdr_page
         if self.is_record_page:
             start = self.m_epg_1st_off - self.m_epg_hdrlen
@@ -230,21 +238,15 @@ class Mbuf:
 
     def views(self, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
         """`length` bytes from `offset` on, or all: views, nothing is copied."""
-        for view, _, _ in self._within(offset, length):
+        for view, _, _ in self.pieces(offset, length):
             yield view
 
-    def pieces(self, offset: int, length: int, domain: object) -> Iterator[Piece]:
-        """The same for a card: DmaRange where `domain` reaches the memory, else a view."""
-        for view, iova, whose in self._within(offset, length):
-            if iova is not None and whose is domain:
-                yield DmaRange(iova, len(view))
-            else:
-                yield view
-
-    def _within(self, offset: int, length: int | None) -> Iterator[_Part]:
+    def pieces(self, offset: int, length: int | None = None) -> Iterator[Piece]:
+        """The same for a card: with the addresses that it sees."""
         left = self.m_len - offset if length is None else min(length, self.m_len - offset)
         at = self.m_off + offset
-        for view, iova, domain in self.parts():
+        for piece in self.parts():
+            view, iova, domain = piece
             size = len(view)
             if at >= size:
                 at -= size
@@ -253,11 +255,21 @@ class Mbuf:
                 return
             count = min(size - at, left)
             if count != size:
-                yield view[at : at + count], None if iova is None else iova + at, domain
+                yield Piece(view[at : at + count], None if iova is None else iova + at, domain)
             else:
-                yield view, iova, domain
+                yield piece
             left -= count
             at = 0
+
+    def wire(self) -> list[Page]:
+        """Wire all pages once more, for somebody who reads them after the mbuf may be freed (a card
+        that has their addresses); unwire each of them when that is done."""
+        if not self.m_flags & M_EXTPG:
+            return []
+        pages = [self.m_epg_hdr_page, *self.m_epg_pa]
+        if self.is_record_page:
+            pages = pages[1:]
+        return [page.wire() for page in pages]
 
     def tobytes(self) -> bytes:
         """A copy of all that is left."""
@@ -292,9 +304,9 @@ _FLAG_NAMES = (
 )
 
 
-def _part(page: Page, start: int, end: int) -> _Part:
+def _part(page: Page, start: int, end: int) -> Piece:
     iova = page.iova
-    return page.view[start:end], None if iova is None else iova + start, page.domain
+    return Piece(page.view[start:end], None if iova is None else iova + start, page.domain)
 
 
 def chain(m: Mbuf | None) -> Iterator[Mbuf]:

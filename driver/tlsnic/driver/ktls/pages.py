@@ -151,9 +151,19 @@ class Memory:
         """Room for a whole record: what write(2) copies into, and what software encrypts into."""
         self.headers = PagePool(allocate, HEADER_ROOM, chunk_pages=256, domain=domain)
         """Headers of records whose payload is somewhere else."""
-        self._trailers = PagePool(allocate, TRAILER_ROOM, chunk_pages=1, domain=domain)
-        self.trailer = self._trailers.alloc()
-        """Zeros: where a card puts the tag, the host has nothing. Shared by all."""
+        self._trailers = PagePool(allocate, TRAILER_ROOM, chunk_pages=8, domain=domain)
+        self._trailer_pages: dict[int, Page] = {}
+
+    def trailer_page(self, inner_type: int) -> Page:
+        """A trailer for records that a card encrypts, whose tag it puts in itself: TLS 1.3's inner
+        type (else 0), then zeros. Shared by all records; never given back."""
+        with _lock:
+            page = self._trailer_pages.get(inner_type)
+            if page is None:
+                page = self._trailer_pages[inner_type] = self._trailers.alloc()
+                page.view[:] = bytes(TRAILER_ROOM)
+                page.view[0] = inner_type
+            return page
 
     @property
     def in_use(self) -> int:

@@ -34,6 +34,7 @@ from tlsnic.driver.ktls.mbuf import (
     Mbuf,
     chain,
     m_freem,
+    m_link,
 )
 
 if TYPE_CHECKING:
@@ -282,11 +283,14 @@ class Sockbuf:
 
     def sbcut(self, length: int) -> Mbuf | None:
         """Take `length` bytes off the front: the mbufs that are gone wholly, as a chain for the
-        caller to free (sbcut_internal). One that is not ready is left to its worker; so is the
-        detached record."""
+        caller to free (sbcut_internal). One that a worker makes ready is left to it (M_CUT);
+        so is the detached record."""
         with self.sb_mtx:
             if length > self.sb_ccc:
                 raise ValueError(f"{length} bytes of {self.sb_ccc}")
+            beyond = length - (self.sb_ccc - self.sb_tlscc - self.sb_tlsdcc)
+            if 0 < beyond < self.sb_tlsdcc:
+                raise ValueError("a record that is being decrypted goes as a whole")
             gone: list[Mbuf] = []
             m = self.sb_mb
             following = m.m_nextpkt if m is not None else None
@@ -294,11 +298,8 @@ class Sockbuf:
             while length > 0:
                 if m is None:
                     if following is None and not is_tls:
-                        detached = min(length, self.sb_tlsdcc)
-                        if detached != self.sb_tlsdcc:
-                            raise ValueError("a record that is being decrypted goes as a whole")
-                        length -= detached
-                        self.sb_ccc -= detached
+                        length -= self.sb_tlsdcc
+                        self.sb_ccc -= self.sb_tlsdcc
                         self.sb_tlsdcc = 0
                         if not length:
                             break
@@ -316,17 +317,16 @@ class Sockbuf:
                 else:
                     self.sbfree(m)
                 after = m.m_next
-                if m.m_flags & M_NOTREADY and not is_tls:
+                if m.m_flags & M_NOTREADY and not is_tls and _has_worker(m):
                     m.m_flags |= M_CUT
                     m.m_next = None
                 else:
                     gone.append(m)
                 m = after
             self._relink(m, following, is_tls)
-            for a, b in zip(gone, [*gone[1:], None], strict=True):
-                a.m_next = b
-                a.m_nextpkt = None
-            return gone[0] if gone else None
+            for n in gone:
+                n.m_next = n.m_nextpkt = None
+            return m_link(gone)
 
     def _trim(self, m: Mbuf, length: int, is_tls: bool) -> None:
         """The first `length` bytes of `m` go; the mbuf stays."""
@@ -476,6 +476,11 @@ def _can_compress(tail: Mbuf, n: Mbuf) -> bool:
         and tail.m_type == n.m_type == MT_DATA
         and _leaf(tail) is _leaf(n)
     )
+
+
+def _has_worker(m: Mbuf) -> bool:
+    """Whether somebody will call `sbready` for an mbuf that is not ready."""
+    return not m.m_flags & M_EXTPG or m.m_epg_nrdy > 0
 
 
 def _leaf(m: Mbuf) -> object:
