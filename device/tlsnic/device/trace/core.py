@@ -197,4 +197,6 @@ class TracedCore:
         data: bytes = b"",
     ) -> None:
         now_ns = self._journal.now_ns if now_ns is None else now_ns
-        self._put(TraceInput(TraceType.INPUT, self._card, 0, now_ns, what, argument, value), data)
+        self._put(
+            TraceInput(TraceType.INPUT, self._card, 0, now_ns, what, int(argument), value), data
+        )

@@ -78,7 +78,7 @@ class TracedMemory:
         self._host = host
         self._card = card
         self._put = put
-        self._put_secret = put_secret
+        self.put_secret = put_secret
         self._journal = nic.journal
         self.rings = Rings(nic)
         self._place = Place(0, QueueKind.DEVICE)
@@ -152,16 +152,14 @@ class TracedMemory:
             TraceType.DMA_READ, self._card, TraceFlags.SECRET, self._journal.now_ns,
             address, length, *self._place, DmaPurpose.BLOCK,
         )  # fmt: skip
-        self._put_secret(record, copy)
+        self.put_secret(record, copy)
         return [memoryview(copy)]
 
     def trigger(self, vector: int) -> None:
         """An MSI-X message, behind all that was written before."""
         self._send_all()
         self._put(
-            TraceInterrupt(
-                TraceType.INTERRUPT, self._card, 0, self._journal.now_ns, vector, True, True
-            ),
+            TraceInterrupt(TraceType.INTERRUPT, self._card, 0, self._journal.now_ns, vector, 1, 1),
             b"",
         )
         self._host.trigger(vector)
@@ -173,7 +171,7 @@ class TracedMemory:
             self._asserted = asserted
             self._put(
                 TraceInterrupt(
-                    TraceType.INTERRUPT, self._card, 0, self._journal.now_ns, 0, False, asserted
+                    TraceType.INTERRUPT, self._card, 0, self._journal.now_ns, 0, 0, int(asserted)
                 ),
                 b"",
             )

@@ -114,7 +114,7 @@ class Tracer:
         log.error("%s: a trace ends here", error)
         self._sinks = tuple(other for other in self._sinks if other is not sink)
 
-    def _put_secret(self, record: Structure, data: Buffer) -> None:
+    def put_secret(self, record: Structure, data: Buffer) -> None:
         for sink in self._sinks:
             self._put(sink, record, data if sink.takes_secrets else b"")
 
@@ -130,7 +130,7 @@ class Tracer:
 
     def memory(self) -> TracedMemory:
         """What stands in the host's gate while there are sinks."""
-        return TracedMemory(self.nic, self._host, self.card, self.put, self._put_secret)
+        return TracedMemory(self.nic, self._host, self.card, self.put, self.put_secret)
 
     def _attach(self) -> TracedCore:
         nic = self.nic

@@ -16,7 +16,15 @@ def frame_record(
     """The record of a frame of `length` bytes."""
     work = vnet or VnetHeader()
     return TraceFrame(
-        TraceType.FRAME, card, 0, now_ns, length, outbound, taken, vnet is not None, *work
+        TraceType.FRAME,
+        card,
+        0,
+        now_ns,
+        length,
+        int(outbound),
+        int(taken),
+        int(vnet is not None),
+        *work,
     )
 
 
