@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The network interface: its queues started and stopped, its settings, and the recovery from what
+ * goes wrong. Commands and events work from probe to remove; only the packet queues belong to an
+ * interface that is up.
+ */
+#include <linux/etherdevice.h>
+#include <linux/rtnetlink.h>
+
+#include "tlsnic.h"
+
+#define TLSNIC_WATCHDOG (20 * HZ)
+
+static int tlsnic_napi_poll(struct napi_struct *napi, int budget)
+{
+	struct tlsnic_pair *pair = container_of(napi, struct tlsnic_pair, napi);
+	bool more = tlsnic_tx_poll(pair, budget);
+	int done = 0;
+
+	if (budget)
+		done = tlsnic_rx_poll(pair, budget);
+	if (more || done >= budget) {
+		tlsnic_ring_return(&pair->tx.ring);
+		tlsnic_ring_return(&pair->rx.ring);
+		return budget;
+	}
+	/* The device compares indices: a completion since the last look raises the vector at once. */
+	if (napi_complete_done(napi, done)) {
+		tlsnic_ring_arm(&pair->tx.ring);
+		tlsnic_ring_arm(&pair->rx.ring);
+	}
+	return done;
+}
+
+static void tlsnic_pairs_free(struct tlsnic *nic)
+{
+	unsigned int i;
+
+	for (i = 0; i < nic->num_pairs; i++) {
+		struct tlsnic_pair *pair = nic->pairs[i];
+
+		if (!pair)
+			continue;
+		tlsnic_tx_free(pair);
+		tlsnic_rx_free(pair);
+		netif_napi_del(&pair->napi);
+		memset(&pair->tx.ring, 0, sizeof(pair->tx.ring));
+		memset(&pair->rx.ring, 0, sizeof(pair->rx.ring));
+	}
+}
+
+static int tlsnic_pairs_alloc(struct tlsnic *nic)
+{
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < nic->num_pairs; i++) {
+		struct tlsnic_pair *pair = nic->pairs[i];
+
+		netif_napi_add(nic->netdev, &pair->napi, tlsnic_napi_poll);
+		error = tlsnic_tx_alloc(pair);
+		if (!error)
+			error = tlsnic_rx_alloc(pair);
+		if (error) {
+			unsigned int num_pairs = nic->num_pairs;
+
+			nic->num_pairs = i + 1;
+			tlsnic_pairs_free(nic);
+			nic->num_pairs = num_pairs;
+			return error;
+		}
+	}
+	return 0;
+}
+
+/**
+ * tlsnic_up - start the packet queues
+ * @nic: the device
+ *
+ * Called with rtnl held.
+ *
+ * Return: 0 or a negative error, and then nothing is started.
+ */
+int tlsnic_up(struct tlsnic *nic)
+{
+	struct net_device *netdev = nic->netdev;
+	unsigned int started = 0, i;
+	int error;
+
+	error = netif_set_real_num_tx_queues(netdev, nic->num_pairs);
+	if (!error)
+		error = netif_set_real_num_rx_queues(netdev, nic->num_pairs);
+	if (!error)
+		error = tlsnic_pairs_alloc(nic);
+	if (error)
+		return error;
+	error = tlsnic_irq_request_pairs(nic);
+	if (error)
+		goto free;
+	for (; started < nic->num_pairs; started++) {
+		struct tlsnic_pair *pair = nic->pairs[started];
+
+		error = tlsnic_tx_start(pair);
+		if (error)
+			goto stop;
+		error = tlsnic_rx_start(pair);
+		if (error) {
+			tlsnic_tx_stop(pair);
+			goto stop;
+		}
+	}
+	/* A table that somebody set names no queue that is not there: ethtool sees to that. */
+	if (!netif_is_rxfh_configured(netdev)) {
+		for (i = 0; i < TLSNIC_RSS_ENTRIES; i++)
+			nic->rss_table[i] = ethtool_rxfh_indir_default(i, nic->num_pairs);
+		tlsnic_hw_set_rss(nic);
+	}
+	for (i = 0; i < nic->num_pairs; i++)
+		napi_enable(&nic->pairs[i]->napi);
+	clear_bit(TLSNIC_DOWN, &nic->state);
+	tlsnic_hw_set_traffic(nic, true);
+	for (i = 0; i < nic->num_pairs; i++) {
+		tlsnic_ring_arm(&nic->pairs[i]->tx.ring);
+		tlsnic_ring_arm(&nic->pairs[i]->rx.ring);
+	}
+	netif_tx_start_all_queues(netdev);
+	return 0;
+
+stop:
+	while (started--) {
+		tlsnic_rx_stop(nic->pairs[started]);
+		tlsnic_tx_stop(nic->pairs[started]);
+	}
+	tlsnic_irq_free_pairs(nic);
+free:
+	tlsnic_pairs_free(nic);
+	return error;
+}
+
+/**
+ * tlsnic_down - stop the packet queues and free them
+ * @nic: the device
+ *
+ * Called with rtnl held; harmless when they are stopped.
+ */
+void tlsnic_down(struct tlsnic *nic)
+{
+	unsigned int i;
+
+	if (test_and_set_bit(TLSNIC_DOWN, &nic->state))
+		return;
+	netif_tx_disable(nic->netdev);
+	if (!tlsnic_hw_gone(nic))
+		tlsnic_hw_set_traffic(nic, false);
+	tlsnic_irq_free_pairs(nic);
+	for (i = 0; i < nic->num_pairs; i++)
+		napi_disable(&nic->pairs[i]->napi);
+	for (i = 0; i < nic->num_pairs; i++) {
+		tlsnic_rx_stop(nic->pairs[i]);
+		tlsnic_tx_stop(nic->pairs[i]);
+	}
+	tlsnic_ktls_rings_lost(nic);
+	tlsnic_pairs_free(nic);
+}
+
+/**
+ * tlsnic_change - change the number of queues and the sizes of their rings
+ * @nic: the device
+ * @pairs: how many pairs of queues
+ * @tx_entries: descriptors of each transmit ring
+ * @rx_entries: the same for receive
+ *
+ * An interface that is up stays up, and keeps its flows; when the new sizes cannot be had it goes
+ * back to the old ones.
+ *
+ * Return: 0 or a negative error.
+ */
+int tlsnic_change(struct tlsnic *nic, unsigned int pairs, u32 tx_entries, u32 rx_entries)
+{
+	u32 old_tx_entries = nic->tx_entries, old_rx_entries = nic->rx_entries;
+	unsigned int old_pairs = nic->num_pairs;
+	bool running = !test_bit(TLSNIC_DOWN, &nic->state);
+	int error;
+
+	if (running)
+		tlsnic_down(nic);
+	nic->num_pairs = pairs;
+	nic->tx_entries = tx_entries;
+	nic->rx_entries = rx_entries;
+	if (!running)
+		return 0;
+	error = tlsnic_up(nic);
+	if (!error)
+		return 0;
+	nic->num_pairs = old_pairs;
+	nic->tx_entries = old_tx_entries;
+	nic->rx_entries = old_rx_entries;
+	if (tlsnic_up(nic))
+		dev_close(nic->netdev);
+	return error;
+}
+
+/**
+ * tlsnic_service_start - settings, commands and events, on a device that was reset
+ * @nic: the device
+ *
+ * Return: 0 or a negative error.
+ */
+int tlsnic_service_start(struct tlsnic *nic)
+{
+	int error;
+
+	tlsnic_hw_program(nic);
+	error = tlsnic_admin_start(nic);
+	if (error)
+		return error;
+	error = tlsnic_events_start(nic);
+	if (error) {
+		tlsnic_admin_stop(nic);
+		return error;
+	}
+	tlsnic_irq_program(nic);
+	return 0;
+}
+
+void tlsnic_service_stop(struct tlsnic *nic)
+{
+	tlsnic_events_stop(nic);
+	tlsnic_admin_stop(nic);
+}
+
+/**
+ * tlsnic_quiesce - let go of the device before it is reset
+ * @nic: the device
+ *
+ * Its flows are lost: their connections go on in software.
+ */
+void tlsnic_quiesce(struct tlsnic *nic)
+{
+	netif_device_detach(nic->netdev);
+	if (!tlsnic_hw_gone(nic))
+		tlsnic_counters_keep(nic);
+	tlsnic_down(nic);
+	tlsnic_service_stop(nic);
+	WRITE_ONCE(nic->generation, nic->generation + 1);
+	nic->resets++;
+}
+
+/**
+ * tlsnic_revive - go on after a reset
+ * @nic: the device
+ *
+ * Return: 0 or a negative error; the interface stays detached then.
+ */
+int tlsnic_revive(struct tlsnic *nic)
+{
+	int error;
+
+	error = tlsnic_service_start(nic);
+	if (!error && netif_running(nic->netdev))
+		error = tlsnic_up(nic);
+	if (error) {
+		netdev_err(nic->netdev, "cannot go on after a reset: error %d\n", error);
+		return error;
+	}
+	netif_device_attach(nic->netdev);
+	return 0;
+}
+
+/**
+ * tlsnic_reset - reset the device and go on
+ * @nic: the device
+ *
+ * Called with rtnl held.
+ *
+ * Return: 0 or a negative error.
+ */
+int tlsnic_reset(struct tlsnic *nic)
+{
+	int error;
+
+	tlsnic_quiesce(nic);
+	error = tlsnic_hw_reset(nic);
+	return error ? error : tlsnic_revive(nic);
+}
+
+/* Start the queues again; if that does not help, reset. */
+static void tlsnic_work(struct work_struct *work)
+{
+	struct tlsnic *nic = container_of(work, struct tlsnic, work);
+	bool restart, reset;
+
+	rtnl_lock();
+	restart = test_and_clear_bit(TLSNIC_RESTART, &nic->state);
+	reset = test_and_clear_bit(TLSNIC_RESET, &nic->state);
+	if (tlsnic_hw_gone(nic)) {
+		netif_device_detach(nic->netdev);
+	} else if (reset || tlsnic_ring_broken(&nic->admin.ring) ||
+		   tlsnic_ring_broken(&nic->events.ring)) {
+		tlsnic_reset(nic);
+	} else if (restart && !test_bit(TLSNIC_DOWN, &nic->state)) {
+		nic->restarts++;
+		tlsnic_down(nic);
+		if (tlsnic_up(nic))
+			tlsnic_reset(nic);
+	}
+	rtnl_unlock();
+}
+
+/**
+ * tlsnic_request - have the queues started again, or the device reset, soon
+ * @nic: the device
+ * @what: TLSNIC_RESTART or TLSNIC_RESET
+ *
+ * For any context.
+ */
+void tlsnic_request(struct tlsnic *nic, int what)
+{
+	set_bit(what, &nic->state);
+	schedule_work(&nic->work);
+}
+
+static int tlsnic_open(struct net_device *netdev)
+{
+	return tlsnic_up(netdev_priv(netdev));
+}
+
+static int tlsnic_stop(struct net_device *netdev)
+{
+	tlsnic_down(netdev_priv(netdev));
+	return 0;
+}
+
+static void tlsnic_tx_timeout(struct net_device *netdev, unsigned int queue)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+
+	nic->tx_timeouts++;
+	netif_info(nic, tx_err, netdev, "transmit queue %u is stuck: starting it again\n", queue);
+	tlsnic_request(nic, TLSNIC_RESTART);
+}
+
+static int tlsnic_set_mac_address(struct net_device *netdev, void *address)
+{
+	int error = eth_mac_addr(netdev, address);
+
+	if (!error)
+		tlsnic_hw_set_mac(netdev_priv(netdev));
+	return error;
+}
+
+static int tlsnic_change_mtu(struct net_device *netdev, int mtu)
+{
+	WRITE_ONCE(netdev->mtu, mtu);
+	tlsnic_hw_set_mtu(netdev_priv(netdev), mtu);
+	return 0;
+}
+
+static void tlsnic_set_rx_mode(struct net_device *netdev)
+{
+	tlsnic_hw_set_rx_filter(netdev_priv(netdev));
+}
+
+static int tlsnic_vlan_add(struct net_device *netdev, __be16 protocol, u16 vid)
+{
+	tlsnic_hw_set_vlan(netdev_priv(netdev), vid, true);
+	return 0;
+}
+
+static int tlsnic_vlan_kill(struct net_device *netdev, __be16 protocol, u16 vid)
+{
+	tlsnic_hw_set_vlan(netdev_priv(netdev), vid, false);
+	return 0;
+}
+
+static int tlsnic_set_features(struct net_device *netdev, netdev_features_t features)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+	netdev_features_t changed = netdev->features ^ features;
+
+	tlsnic_hw_set_offloads(nic, features);
+	if (changed & NETIF_F_HW_VLAN_CTAG_FILTER) {
+		netdev->features = features;
+		netif_addr_lock_bh(netdev);
+		tlsnic_hw_set_rx_filter(nic);
+		netif_addr_unlock_bh(netdev);
+		return 1;
+	}
+	return 0;
+}
+
+static const struct net_device_ops tlsnic_netdev_ops = {
+	.ndo_open = tlsnic_open,
+	.ndo_stop = tlsnic_stop,
+	.ndo_start_xmit = tlsnic_start_xmit,
+	.ndo_tx_timeout = tlsnic_tx_timeout,
+	.ndo_get_stats64 = tlsnic_stats64,
+	.ndo_set_mac_address = tlsnic_set_mac_address,
+	.ndo_validate_addr = eth_validate_addr,
+	.ndo_change_mtu = tlsnic_change_mtu,
+	.ndo_set_rx_mode = tlsnic_set_rx_mode,
+	.ndo_vlan_rx_add_vid = tlsnic_vlan_add,
+	.ndo_vlan_rx_kill_vid = tlsnic_vlan_kill,
+	.ndo_set_features = tlsnic_set_features,
+};
+
+/* What the network core is told about the device's offloads. */
+static void tlsnic_netdev_features(struct tlsnic *nic)
+{
+	static const struct {
+		u32 offload;
+		netdev_features_t feature;
+	} map[] = {
+		{ TLSNIC_OFFLOAD_TX_CHECKSUM, NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM },
+		{ TLSNIC_OFFLOAD_RX_CHECKSUM, NETIF_F_RXCSUM },
+		{ TLSNIC_OFFLOAD_TSO4, NETIF_F_TSO | NETIF_F_TSO_ECN },
+		{ TLSNIC_OFFLOAD_TSO6, NETIF_F_TSO6 },
+		{ TLSNIC_OFFLOAD_VLAN_INSERT, NETIF_F_HW_VLAN_CTAG_TX },
+		{ TLSNIC_OFFLOAD_VLAN_STRIP, NETIF_F_HW_VLAN_CTAG_RX },
+		{ TLSNIC_OFFLOAD_VLAN_FILTER, NETIF_F_HW_VLAN_CTAG_FILTER },
+		{ TLSNIC_OFFLOAD_RSS, NETIF_F_RXHASH },
+		{ TLSNIC_OFFLOAD_RX_COALESCE, NETIF_F_GRO_HW },
+	};
+	struct net_device *netdev = nic->netdev;
+	unsigned int i;
+
+	netdev->hw_features = NETIF_F_SG;
+	for (i = 0; i < ARRAY_SIZE(map); i++)
+		if (nic->offloads & map[i].offload)
+			netdev->hw_features |= map[i].feature;
+	netdev->vlan_features = netdev->hw_features &
+				(NETIF_F_SG | NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM | NETIF_F_TSO |
+				 NETIF_F_TSO_ECN | NETIF_F_TSO6 | NETIF_F_RXCSUM);
+	netdev->features = netdev->hw_features | NETIF_F_HIGHDMA;
+	netdev->vlan_features |= NETIF_F_HIGHDMA;
+}
+
+void tlsnic_netdev_init(struct tlsnic *nic)
+{
+	struct net_device *netdev = nic->netdev;
+
+	INIT_WORK(&nic->work, tlsnic_work);
+	nic->num_pairs = min_t(unsigned int, nic->max_pairs, netif_get_num_default_rss_queues());
+	nic->tx_entries = TLSNIC_DEFAULT_ENTRIES;
+	nic->rx_entries = TLSNIC_DEFAULT_ENTRIES;
+	nic->hash_types = TLSNIC_HASH_TYPE_IPV4 | TLSNIC_HASH_TYPE_TCP_IPV4 |
+			  TLSNIC_HASH_TYPE_IPV6 | TLSNIC_HASH_TYPE_TCP_IPV6;
+	netdev_rss_key_fill(nic->rss_key, sizeof(nic->rss_key));
+
+	netdev->netdev_ops = &tlsnic_netdev_ops;
+	netdev->ethtool_ops = &tlsnic_ethtool_ops;
+	netdev->watchdog_timeo = TLSNIC_WATCHDOG;
+	netdev->min_mtu = ETH_MIN_MTU;
+	netdev->max_mtu = nic->max_frame - ETH_HLEN;
+	netif_set_tso_max_size(netdev, min_t(u32, nic->max_segment, GSO_LEGACY_MAX_SIZE));
+	tlsnic_netdev_features(nic);
+}
