@@ -19,6 +19,7 @@ What the user has wins over what would be made, after a check:
     TLSNIC_KERNEL           a Linux kernel (bzImage); TLSNIC_INITRD its initial RAM disk
     TLSNIC_IMAGE            a root disk: ext4, no partition table
     TLSNIC_BROWSER          a Chromium, for the tests of HTML pages
+    TLSNIC_MODULE           the Linux driver, tlsnic.ko, for the kernel that boots
     TLSNIC_DEBIAN_MIRROR    the mirror to use, where the machine's apt sources name none
 """
 
@@ -30,7 +31,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tlsnic.qemu.parts import _browser, _guest, _host, _libvfio, _qemu, _run
+from tlsnic.qemu.parts import _browser, _guest, _host, _kernel_module, _libvfio, _qemu, _run
 from tlsnic.qemu.parts._apt import Archive
 from tlsnic.qemu.parts._browser import Browser
 from tlsnic.qemu.parts._cache import Recipe, cache_root, ensure, notes, problem
@@ -55,6 +56,7 @@ __all__ = [
     "browser",
     "cache_root",
     "guest",
+    "kernel_module",
     "libvfio_user_path",
     "missing_host_packages",
     "prepare_host",
@@ -125,11 +127,30 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     directory = _get(recipe, root, console, make)
     found = _guest.built(directory, notes(recipe, root))
     if kernel is not None:
-        return replace(found, kernel=kernel, initrd=initrd, source=f"{found.source}; own kernel")
+        source = f"{found.source}; own kernel"
+        return replace(found, kernel=kernel, initrd=initrd, source=source, release="")
     found = replace(found, initrd=initrd or found.initrd)
     if image is not None:
         return replace(found, image=image, python=None, source=f"{found.source}; own image")
     return found
+
+
+def kernel_module(console: Console | None = None, *, release: str, source: Path) -> Path:
+    """Path of tlsnic.ko for the kernel `release`, built from the project's tree `source` if need be.
+
+    $TLSNIC_MODULE wins. Raises PartError when it cannot be built.
+    """
+    own = _kernel_module.own()
+    if own is not None:
+        return own
+    if not release:
+        raise PartError(
+            "the Linux driver cannot be built for a kernel of your own here",
+            "build driver/linux against its headers, and set TLSNIC_MODULE to tlsnic.ko",
+        )
+    root = cache_root()
+    recipe = _kernel_module.recipe(_archive(root), root, source, release)
+    return _get(recipe, root, console, make=True) / _kernel_module.MODULE
 
 
 def browser(console: Console | None = None, *, make: bool = True) -> Browser:

@@ -219,11 +219,13 @@ class Archive:
             self._apt(step, "source", "--download-only", f"{package}/{SUITE}", cwd=into)
         return sorted(into.iterdir())
 
-    def depends(self, part: str, package: str, console: Console) -> list[str]:
+    def depends(
+        self, part: str, package: str, console: Console, *, release: str = SUITE
+    ) -> list[str]:
         """The names in a package's own Depends line (first alternatives)."""
         with self._ready(part, console):
             text = run(
-                ["apt-cache", "-c", self._home / "apt.conf", "show", f"{package}/{SUITE}"],
+                ["apt-cache", "-c", self._home / "apt.conf", "show", f"{package}/{release}"],
             )
         match = re.search(r"^Depends: (.*)$", text, re.M)
         names = match[1].split(",") if match else []

@@ -72,6 +72,7 @@ class Guest:
 
     `image` is a raw root disk that serves as a base: open it with snapshot semantics.
     `python` runs the guest's Python on the host (to compile for it), None with an own image.
+    `release` is the kernel's, as `uname -r` says it; empty with an own kernel.
     """
 
     kernel: Path
@@ -79,6 +80,7 @@ class Guest:
     image: Path
     python: tuple[str, ...] | None
     source: str
+    release: str = ""
 
 
 def recipe(archive: Archive) -> Recipe:
@@ -114,6 +116,7 @@ def built(directory: Path, notes: Mapping[str, str]) -> Guest:
         image=directory / "root.img",
         python=_foreign_python(tree),
         source=f"Debian {SUITE}, Linux {notes.get('kernel', 'of unknown version')}",
+        release=notes.get("kernel", ""),
     )
 
 
