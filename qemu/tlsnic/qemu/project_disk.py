@@ -59,12 +59,14 @@ def make(
     python: Sequence[str] | None,
     command: Sequence[str] | None,
     env: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
     root: Path | None = None,
 ) -> None:
     """Write the disk `image` for one launch.
 
     `python` is the command line of the guest's Python on this host, or None when there is none
     (then the guest compiles what it imports). Without `command` the guest offers a shell.
+    `files` are put into LAUNCH under the names given.
     Raises `UserError` when the disk cannot be made.
     """
     source = root or project_root()
@@ -81,6 +83,8 @@ def make(
         (launch / "env").write_text(env_script(env or {}))
         if command is not None:
             (launch / "command").write_text(command_script(command))
+        for name, path in (files or {}).items():
+            shutil.copy2(path, launch / name)
         _format(tree, image)
     except OSError as error:
         raise UserError(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tlsnic.qemu.channel import Channel, Handler
 from tlsnic.qemu.errors import GuestTimeoutError
@@ -72,13 +73,14 @@ def run_in_guest(
     machine: Machine | None = None,
     env: Mapping[str, str] | None = None,
     netns: Netns | None = None,
+    files: Mapping[str, Path] | None = None,
     setup: Setup | None = None,
 ) -> GuestResult:
     """Boot a guest, run `command` in it, power it off.
 
     The command runs in /project with the project on PYTHONPATH and TLSNIC_CONTROL naming the
     control channel, over which it can call the methods in `on_call` (in a thread of their own, one
-    at a time). `device_cmd`, `netns` and `machine` are as in `Vm`; `setup` is what `prepare` gives.
+    at a time). `device_cmd`, `netns`, `files` and `machine` are as in `Vm`; `setup` is what `prepare` gives.
 
     An exit status other than 0 is a result. Raises `VmDiedError` when the guest ends without one,
     `DeviceDiedError` when the device process ends first, `GuestTimeoutError` after `timeout_s`,
@@ -92,6 +94,7 @@ def run_in_guest(
             env=env,
             device_cmd=device_cmd,
             netns=netns,
+            files=files,
             collector=_Collector(on_output, on_report),
             on_call=on_call or {},
             timeout_s=timeout_s,
@@ -155,6 +158,7 @@ async def _run(
     env: Mapping[str, str] | None,
     device_cmd: Sequence[str] | None,
     netns: Netns | None,
+    files: Mapping[str, Path] | None,
     collector: _Collector,
     on_call: Mapping[str, Handler],
     timeout_s: float,
@@ -169,6 +173,7 @@ async def _run(
             device_cmd=device_cmd,
             ports=(CONTROL, STATUS, OUTPUT),
             netns=netns,
+            files=files,
         )
         deadline_s = time.monotonic() + timeout_s
         async with vm:

@@ -64,7 +64,8 @@ class Vm:
     `command` runs in the guest with `env`; None gives a shell on `shell` instead. `device_cmd` is
     the device process's command line with "{socket}" for its socket's path; None boots without
     the card. `ports` are names of virtio-serial ports. With `netns` the device process runs in
-    there. `launched_s` is when QEMU was started (time.monotonic).
+    there. `files` are put on the project's disk, in its folder `.launch`. `launched_s` is when
+    QEMU was started (time.monotonic).
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Vm:
         device_cmd: Sequence[str] | None = None,
         ports: Sequence[str] = (),
         netns: Netns | None = None,
+        files: Mapping[str, Path] | None = None,
     ) -> None:
         self._setup = setup
         self._machine = machine
@@ -86,6 +88,7 @@ class Vm:
         self._env = dict(env or {})
         self._device_cmd = device_cmd
         self._netns = netns
+        self._files = dict(files or {})
         self._port_names = tuple(ports)
         self.ports: dict[str, socket.socket] = {}
         self.shell: socket.socket | None = None
@@ -118,6 +121,7 @@ class Vm:
                 python=self._setup.guest.python,
                 command=self._command,
                 env=self._env,
+                files=self._files,
             )
         )
         try:
