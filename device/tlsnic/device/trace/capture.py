@@ -9,7 +9,7 @@ Key blocks are never in a capture, packet data only in part: see `snap_bytes`.
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from tlsnic.abi.enums import DeviceInput, DmaPurpose, TraceFlags
 from tlsnic.abi.layout import Structure
@@ -47,6 +47,7 @@ INTERFACES: Final = (
     Interface("device", LINKTYPE_USER0, "link, resets, configuration bits, marks"),
 )
 NAMES: Final = tuple(interface.name for interface in INTERFACES)
+_WIRE: Final = 0
 _NUMBER: Final = {name: number for number, name in enumerate(NAMES)}
 
 _HOUSEKEEPING: Final = frozenset(
@@ -67,13 +68,8 @@ _COMPLETION: Final = int(DmaPurpose.COMPLETION)
 DROPS: Final = tuple(name for name in Counters.__slots__ if name.startswith("rx_drop_"))
 
 
-class _Packet(NamedTuple):
-    interface: int
-    parts: tuple[Buffer, ...]
-    now_ns: int
-    direction: Direction
-    original_bytes: int
-    remarks: Remarks
+_Packet = tuple[int, tuple[Buffer, ...], int, Direction, int, Remarks]
+"""Interface, contents, now_ns, direction, bytes before it was cut, and what is said about it."""
 
 
 class CaptureFile:
@@ -239,7 +235,7 @@ class CaptureFile:
             direction, remarks = Direction.INBOUND, self._comments.inbound(record, data)
         if work := work_text(record):
             remarks.append(work)
-        self._packet(_NUMBER["wire"], (bytes(data),), record.now_ns, direction, len(data), remarks)
+        self._packet(_WIRE, (bytes(data),), record.now_ns, direction, len(data), remarks)
 
     # Into the file ------------------------------------------------------------------------------
 
@@ -264,24 +260,23 @@ class CaptureFile:
         original_bytes: int,
         remarks: Remarks,
     ) -> None:
-        packet = _Packet(interface, parts, now_ns, direction, original_bytes, remarks)
-        if self._held is not None:
-            self._held.append(packet)
+        held = self._held
+        if held is None:
+            self._to_file((interface, parts, now_ns, direction, original_bytes, remarks))
         else:
-            self._to_file(packet)
+            held.append((interface, parts, now_ns, direction, original_bytes, remarks))
 
     def _to_file(self, packet: _Packet) -> None:
-        if self._epoch_ns is None:
+        epoch_ns = self._epoch_ns
+        if epoch_ns is None:
             self._early.append(packet)
             return
+        interface, parts, now_ns, direction, original_bytes, remarks = packet
+        now_ns = max(now_ns, self._started_ns)
         self._writer.write(
-            packet.parts,
-            max(packet.now_ns, self._started_ns) + self._epoch_ns,
-            packet.direction,
-            "\n".join(packet.remarks),
-            interface=packet.interface,
-            original_bytes=packet.original_bytes,
-        )
+            parts, now_ns + epoch_ns, direction, "\n".join(remarks) if remarks else "",
+            interface=interface, original_bytes=original_bytes,
+        )  # fmt: skip
 
     def _start_clock(self, now_ns: int) -> None:
         """The first input that has a time: those before, when the card was made, had none."""
@@ -314,19 +309,19 @@ class CaptureFile:
             if new > old
         }
         frames = [
-            packet
-            for packet in held
-            if packet.direction is Direction.INBOUND and not packet.interface
+            remarks
+            for interface, _, _, direction, _, remarks in held
+            if interface == _WIRE and direction is Direction.INBOUND
         ]
         if not dropped or not frames:
             return  # a reset clears the counters
         names = ", ".join(dropped)
         if sum(dropped.values()) >= len(frames):
-            for packet in frames:
-                packet.remarks.append(f"dropped: {names}")
+            for remarks in frames:
+                remarks.append(f"dropped: {names}")
             return
         counts = ", ".join(f"{count} {name}" for name, count in dropped.items())
-        frames[-1].remarks.append(f"of the {len(frames)} frames up to here were dropped: {counts}")
+        frames[-1].append(f"of the {len(frames)} frames up to here were dropped: {counts}")
 
 
 _NOTHING: Final[Remarks] = []

@@ -87,6 +87,8 @@ class Comments:
         self._senders: dict[tuple[int, bytes], Flow] = {}
         self._keys: dict[Flow, tuple[int, bytes]] = {}
         self._arrived: dict[Flow, list[_Segment]] = {}
+        self._open: dict[Flow, deque[_Segment]] = {}
+        """Those of the arrived that are not wholly spoken of."""
         self._sent: dict[Flow, deque[tuple[int, int, str]]] = {}
 
     def event(self, record: TraceTlsEvent) -> None:
@@ -113,10 +115,13 @@ class Comments:
             if sent is not None:
                 sent.append((record.tcp_sequence, record.length, packet_text(record)))
             return
-        for segment in self._arrived.get(flow, ()):
-            if segment.covered < max(segment.length, 1) and segment.has(record.tcp_sequence):
-                segment.covered += max(record.length, 1)
+        waiting = self._open.get(flow)
+        for segment in waiting or ():
+            if segment.has(record.tcp_sequence):
                 segment.remark(packet_text(record))
+                segment.covered += record.length
+                if waiting is not None and segment.covered >= segment.length:
+                    waiting.remove(segment)
                 return
 
     def inbound(self, record: TraceFrame, frame: Buffer) -> Remarks:
@@ -126,12 +131,15 @@ class Comments:
             found = self._find(self._receivers, record.card, frame)
             if found is not None:
                 flow, sequence, length = found
-                self._arrived.setdefault(flow, []).append(_Segment(sequence, length, remarks))
+                segment = _Segment(sequence, length, remarks)
+                self._arrived.setdefault(flow, []).append(segment)
+                self._open.setdefault(flow, deque()).append(segment)
         return remarks
 
     def settle(self) -> None:
         """No more will be said about the frames that came."""
         self._arrived.clear()
+        self._open.clear()
 
     def outbound(self, record: TraceFrame, frame: Buffer) -> Remarks:
         """The remarks about a frame that is sent."""
