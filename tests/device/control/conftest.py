@@ -35,11 +35,11 @@ def rig():
 
 
 @pytest.fixture
-def call(rig):
+def inspector(rig):
+    return control_rig.inspector_of(rig)
+
+
+@pytest.fixture
+def call(inspector):
     """Calls a method of the card's inspector."""
-    inspector = control_rig.inspector_of(rig)
-
-    def call(method, **params):
-        return inspector.call(method, params)
-
-    return call
+    return lambda method, **params: inspector.call(method, params)

@@ -53,6 +53,8 @@ class Card:
         self.number = number
         self.socket = socket
         self.host = host
+        self.faults: object = None
+        """Of faults.*: what is on."""
         self._wire = wire
         self.clock_ns = clock_ns
         self.started_ns = clock_ns()

@@ -8,6 +8,7 @@ from tlsnic.device.control import (
     counters,
     device,
     diagnostics,
+    faults,
     flows,
     impairments,
     interrupts,
@@ -22,7 +23,7 @@ log = logging.getLogger("tlsnic.device")
 
 _MODULES: Final = (
     device, registers, memory, queues, flows, interrupts, counters, diagnostics,
-    impairments,
+    impairments, faults,
 )  # fmt: skip
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method for module in _MODULES for method in module.METHODS

@@ -106,10 +106,12 @@ class Param:
     low: int = 0
     high: int = U64
     choices: tuple[str | int, ...] = ()
+    nullable: bool = False
+    """It may be null; also if that is the default."""
 
     def check(self, value: Json) -> None:
         """ControlError: `value` is of another type, or out of range."""
-        if self.default is None and value is None:
+        if value is None and (self.nullable or self.default is None):
             return
         good = isinstance(value, _TYPES[self.kind])
         if not good or (isinstance(value, bool) and self.kind is Kind.INTEGER):
@@ -136,6 +138,8 @@ class Method:
     """It changes what the card is or does, so that those who look on must not call it unasked."""
     subscribes: bool = False
     """The handler also gets `client`, whom events go to."""
+    takes_settings: bool = False
+    """The handler also gets `settings`: what was given beside the parameters, unchecked."""
     by_name: Mapping[str, Param] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,15 +151,16 @@ class Method:
         Raises:
             ControlError: one is missing, unknown, of a wrong type or out of range.
         """
-        for name in given:
-            if name not in self.by_name:
+        others = {name: value for name, value in given.items() if name not in self.by_name}
+        for name in others:
+            if not self.takes_settings:
                 known = ", ".join(["card", *self.by_name])
                 raise ControlError(
                     ErrorName.BAD_PARAMETER,
                     f"{self.name} has no parameter {shortened(name)}",
                     f"known are: {known}",
                 )
-        arguments = {}
+        arguments: dict[str, Json] = {"settings": others} if self.takes_settings else {}
         for param in self.params:
             value = given.get(param.name, param.default)
             if value is REQUIRED:

@@ -52,6 +52,10 @@ class EventQueue(Queue):
         first = event | queue << 16 | kind << 24 | handle << 32
         self.complete(first, value0, value1, sequence)
 
+    def skip(self) -> None:
+        """Count an event that is never written: its number is missing in the sequence."""
+        self._sequence = (self._sequence + 1) & 0xFFFF_FFFF
+
     def publish_diagnostic(self, entry: Entry) -> None:
         """Write a diagnostic as an event."""
         self.publish(

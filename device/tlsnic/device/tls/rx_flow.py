@@ -80,7 +80,7 @@ class Insight(NamedTuple):
     rekey: int | None
     """u32 TCP sequence number from which on a key holds that is yet to come."""
     header_left: int | None
-    """OFFLOAD: bytes until the next one that a tag protects; 0 inside a record."""
+    """OFFLOAD: bytes until the next one whose tag will be verified; 0 inside a record."""
 
 
 DECRYPTED: Final = Verdict(TlsRxState.DECRYPTED, 0, None, False)
@@ -171,7 +171,9 @@ class RxFlow(RxRecords):
     def insight(self) -> Insight:
         """For those who look on; changes nothing."""
         start, key, head = self.start_sequence, self._key_start, self._head
-        left = 0 if head is None else self._prefix_bytes - len(head)
+        left: int | None = None
+        if self.state is State.OFFLOAD and (head is not None or self._stream is not None):
+            left = 0 if head is None else self._prefix_bytes - len(head)
         return Insight(
             self._question,
             self._question_ns,
@@ -179,7 +181,7 @@ class RxFlow(RxRecords):
             self._may_try,
             start + self._anchor & SEQUENCE_MASK if self.state is State.TRACK else None,
             start + key & SEQUENCE_MASK if key is not None else None,
-            left if self.state is State.OFFLOAD else None,
+            left,
         )
 
     # Packets.
