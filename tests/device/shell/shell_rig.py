@@ -359,10 +359,11 @@ class FakeBackend:
     def _impairments_get(self):
         return self.impairments
 
-    def _impairments_set(self, side, settings):
+    def _impairments_set(self, side, settings, seed=None):
+        assert seed in (None, 7)
         for each in ("tx", "rx") if side == "both" else (side,):
             self.impairments[each] = None if settings == "off" else settings
-        return {}
+        return self.impairments
 
     def _faults_list(self):
         return FAULTS

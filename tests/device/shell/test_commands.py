@@ -187,6 +187,7 @@ BAD = [
     ("capture start", "PATH is missing"),
     ("impair rx", "what shall happen"),
     ("impair rx loss", "no SETTING=VALUE"),
+    ("impair rx loss=1% seed=x", "no seed"),
     ("impair up loss=1", "none of: tx, rx, both"),
     ("fault drop_frames 3", "no SETTING=VALUE"),
     ("fault clear a b", "too much"),

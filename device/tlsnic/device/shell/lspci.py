@@ -1,4 +1,4 @@
-"""PCI configuration space, decoded: the lines of `lspci -vvv` (pciutils 3.9), and their values.
+"""PCI configuration space, decoded: the lines of `lspci -vvv` (pciutils 3.13), and their values.
 
 PCI Local Bus 3.0 chapter 6, PCI Power Management 1.2, PCI Express Base 5.0 section 7.5, MSI-X in
 PCI 3.0 section 6.8.2.
@@ -27,7 +27,7 @@ _DEVCAP: Final[Bits] = (
 )
 _DEVCTL: Final[Bits] = (
     *(("RlxdOrd", 4), ("ExtTag", 8), ("PhantFunc", 9)),
-    *(("AuxPwr", 10), ("NoSnoop", 11), ("FLReset", 15)),
+    *(("AuxPwr", 10), ("NoSnoop", 11)),
 )
 _LNKCAP: Final[Bits] = (
     *(("ClockPM", 18), ("Surprise", 19)),
@@ -65,6 +65,9 @@ _TIMEOUT_RANGES: Final = {
     13: "4s to 13s",
     14: "17s to 64s",
 }
+_DEVCTL2: Final[Bits] = (
+    *(("IDOReq", 8), ("IDOCompl", 9), ("LTR", 10), ("EmergencyPowerReductionReq", 11)),
+)
 _MARGINS: Final = {0: "Normal Operating Range"}
 _PRESETS: Final = {
     0: "-6dB de-emphasis, 0dB preshoot",
@@ -269,13 +272,16 @@ def _express(function: Function, at: int) -> tuple[list[str], dict[str, Any]]:
         function.u16(at + 10),
     )
     lines = [
-        f"Express (v{version}) {name}, MSI {function.u16(at + 2) >> 9 & 31:02x}",
+        f"Express (v{version}) {name}, IntMsgNum {function.u16(at + 2) >> 9 & 31}",
         f"DevCap:\tMaxPayload {128 << (capabilities & 7)} bytes, PhantFunc "
         f"{(1 << (capabilities >> 3 & 3)) - 1}, Latency L0s {_L0S[capabilities >> 6 & 7]}, "
         f"L1 {_L1[capabilities >> 9 & 7]}",
-        "\t" + flags(capabilities, _DEVCAP) + f" SlotPowerLimit {capabilities >> 18 & 255}W",
+        "\t"
+        + flags(capabilities, _DEVCAP)
+        + f" SlotPowerLimit {capabilities >> 18 & 255}W {flags(capabilities, (('TEE-IO', 30),))}",
         f"DevCtl:\t{flags(control, _ERRORS)}",
-        "\t" + flags(control, _DEVCTL),
+        # A function without the capability has no such bit.
+        "\t" + flags(control, (*_DEVCTL, *([("FLReset", 15)] if capabilities >> 28 & 1 else []))),
         f"\tMaxPayload {128 << (control >> 5 & 7)} bytes, MaxReadReq {128 << (control >> 12 & 7)} bytes",
         f"DevSta:\t{flags(status, (*_ERRORS, ('AuxPwr', 4), ('TransPend', 5)))}",
         *_link(function, at),
@@ -304,7 +310,7 @@ def _link(function: Function, at: int) -> list[str]:
         f"x{capabilities >> 4 & 0x3F}, ASPM {_ASPM[capabilities >> 10 & 3]}",
         "\t" + flags(capabilities, _LNKCAP),
         f"LnkCtl:\tASPM {_ASPM_ENABLED[control & 3]}; RCB {128 if control & 8 else 64} bytes, "
-        + flags(control, (("Disabled", 4), ("CommClk", 6))),
+        + flags(control, (("LnkDisable", 4), ("CommClk", 6))),
         "\t" + flags(control, _LNKCTL),
         f"LnkSta:\tSpeed {_speed(status)}, Width x{status >> 4 & 0x3F}",
         "\t" + flags(status, _LNKSTA),
@@ -340,9 +346,12 @@ def _second(function: Function, at: int) -> list[str]:
         "\t " + flags(capabilities, (("FRS", 31), ("TPHComp", 12), ("ExtTPHComp", 13))),
         "\t AtomicOpsCap: " + flags(capabilities, (("32bit", 7), ("64bit", 8), ("128bitCAS", 9))),
         f"DevCtl2: Completion Timeout: {_TIMEOUT_RANGES.get(control & 15, 'Unknown')}, "
-        + flags(control, (("TimeoutDis", 4), ("LTR", 10), ("10BitTagReq", 12)))
-        + f" OBFF {('Disabled', 'Via message A', 'Via message B', 'Via WAKE#')[control >> 13 & 3]},",
+        + flags(control, (("TimeoutDis", 4),)),
         "\t AtomicOpsCtl: " + flags(control, (("ReqEn", 6),)),
+        "\t " + flags(control, _DEVCTL2),
+        f"\t {flags(control, (('10BitTagReq', 12),))} OBFF "
+        f"{('Disabled', 'Via message A', 'Via message B', 'Via WAKE#')[control >> 13 & 3]}, "
+        + flags(control, (("EETLPPrefixBlk", 15),)),
         f"LnkCap2: Supported Link Speeds: {speeds}GT/s, "
         + flags(link, (("Crosslink", 8), ("Retimer", 23), ("2Retimers", 24), ("DRS", 31))),
         f"LnkCtl2: Target Link Speed: {_speed(link_control)}, "

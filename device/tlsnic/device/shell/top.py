@@ -147,20 +147,25 @@ def _rate(value: float | None) -> str:
     return "" if value is None else rate(value)
 
 
+def _line(text: str, style: str = "default") -> Text:
+    """One line, cut at the edge of the screen: what is below must not jump."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
 def screen(
     measured: Mapping[str, Any], *, sort: str, paused: bool, lines: int | None = None
 ) -> RenderableType:
     """Everything as it is shown; at most `lines` lines."""
     info, flows, queues = measured["info"], measured["flows"], measured["queues"]
     rates = measured["rates"]
-    title = Text("tlsnic top", style=NAME)
+    title = _line("tlsnic top", NAME)
     title.append(
         f"  {info.get('socket', '')}  {info.get('wire', '')}  "
         f"link {'up' if info.get('link_up') else 'DOWN'}  {info.get('client', '')}  "
         f"up {info.get('uptime_s', 0):.0f} s",
         style="default",
     )
-    keys = Text(f"{KEYS} ({sort})", style=DIM)
+    keys = _line(f"{KEYS} ({sort})", DIM)
     if paused:
         keys.append("   PAUSED", style=BAD)
     shown = "   ".join(
@@ -171,7 +176,7 @@ def screen(
         )
         if rates[name]
     )
-    head = Text(shown or "nothing moves", style="default")
+    head = _line(shown or "nothing moves")
     left = None if lines is None else max(2, lines - _FIXED_LINES)
     queue_rows = [
         (
@@ -180,7 +185,7 @@ def screen(
             f"{queue['pending']}/{queue['entries']}",
             queue.get("not_taken", ""),
             _rate(queue["entries_per_s"]),
-            "" if queue["waits_for"] == "nothing" else queue["waits_for"],
+            _line("" if queue["waits_for"] == "nothing" else queue["waits_for"]),
         )
         for queue in queues[: None if left is None else max(2, left // 2)]
     ]
@@ -190,7 +195,9 @@ def screen(
             f"{flow['handle']:#x}",
             "tx" if flow["direction"] == "TRANSMIT" else "rx",
             flow["state"],
-            f"{flow['local']} {'→' if flow['direction'] == 'TRANSMIT' else '←'} {flow['remote']}",
+            _line(
+                f"{flow['local']} {'→' if flow['direction'] == 'TRANSMIT' else '←'} {flow['remote']}"
+            ),
             _rate(flow["packets_per_s"]),
             _rate(None if flow["bytes_per_s"] is None else flow["bytes_per_s"] * _BITS_PER_BYTE),
             percent(flow["share"]),
@@ -205,20 +212,26 @@ def screen(
     )
     diagnostics = measured["diagnostics"]
     wrong = ", ".join(f"{name} {count}" for name, count in diagnostics.get("counts", {}).items())
-    columns = [">handle", "=dir", "=state", "flow", ">packets/s", ">bit/s", ">share", ">record"]
+    columns = [
+        *(">handle", "=dir", "=state", "flow"),
+        *(">packets/s", ">bit/s", ">share", ">record"),
+    ]
+    queue_columns = [
+        *("=queue", "=state", ">pending", ">to take", ">entries/s", "waits for"),
+    ]
+    below = _line("\ndrops        ", HEAD).append(drops or "none", "default")
+    last = _line("diagnostics  ", HEAD).append(wrong or "none", BAD if wrong else "default")
     return Group(
         title,
         keys,
         head,
         titled(
             "\nqueues",
-            table(
-                ["=queue", "=state", ">pending", ">to take", ">entries/s", "waits for"], queue_rows
-            ),
+            table(queue_columns, queue_rows),
         ),
         titled(f"\nflows: {measured['flows_total']}", table(columns, flow_rows)),
-        Text.assemble(("\ndrops        ", HEAD), drops or "none"),
-        Text.assemble(("diagnostics  ", HEAD), (wrong, BAD) if wrong else "none"),
+        below,
+        last,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from rich.console import RenderableType
 
-from tlsnic.device.shell.arguments import Argument, Arguments, Kind
+from tlsnic.device.shell.arguments import Argument, Arguments, Kind, parse_number
 from tlsnic.device.shell.backend import Json
 from tlsnic.device.shell.command import Command, Example, Result
 from tlsnic.device.shell.errors import UsageError
@@ -30,9 +30,14 @@ def run_impair(shell: Shell, arguments: Arguments) -> Result:
     if arguments.given("side"):
         if not words:
             raise UsageError("what shall happen to frames?", "impair rx loss=1%, or impair rx off")
-        settings: Any = "off" if words == ["off"] else _settings(words)
-        shell.call("impairments.set", side=arguments.text("side"), settings=settings)
-    state = shell.call("impairments.get")
+        params: dict[str, Any] = {"side": arguments.text("side"), "settings": "off"}
+        if words != ["off"]:
+            settings = params["settings"] = _settings(words)
+            if "seed" in settings:  # is of the wire, not of one side
+                params["seed"] = parse_number(settings.pop("seed"), "seed")
+        state = shell.call("impairments.set", **params)
+    else:
+        state = shell.call("impairments.get")
     lines: list[RenderableType] = []
     for side, towards in (("tx", "card to wire"), ("rx", "wire to card")):
         shown = _described(state.get(side))
