@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import os
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from tlsnic.device.core import NicConfig
 from tlsnic.device.port import Port
 from tlsnic.device.server import Server
 from tlsnic.device.trace.capture import DEFAULT_SNAP_BYTES, NAMES, CaptureFile, open_capture
+from tlsnic.device.trace.record import KEY_SUFFIX, RecordFile
+from tlsnic.device.trace.sink import Sink
 from tlsnic.device.wire import WireError, open_wires
 from tlsnic.device.wire import spec as wire_spec
 
@@ -67,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="capture all that passes the card: frames, and the bus on interfaces of its own, for "
         "Wireshark; once per card, `none` for a card without; snap: bytes kept of packet data in "
         f"memory (default: {DEFAULT_SNAP_BYTES}); only: of {'/'.join(NAMES)}",
+    )
+    parser.add_argument(
+        "--record",
+        metavar="FILE",
+        help="keep all that passes the cards, to run it again with `tlsnic replay`; keys are sealed, "
+        f"and what opens them is in FILE{KEY_SUFFIX}",
     )
     control = parser.add_mutually_exclusive_group()
     control.add_argument(
@@ -125,6 +134,7 @@ def main(arguments: argparse.Namespace) -> int:
         format="tlsnic device: %(message)s",
         stream=sys.stderr,
     )
+    _leave_no_core_dump()
     try:
         configs = configurations(arguments)
         library = vfu.load_library()
@@ -132,14 +142,22 @@ def main(arguments: argparse.Namespace) -> int:
             wires = open_wires(arguments.wire or ["null"] * len(configs))
             for wire in wires:
                 stack.callback(wire.close)
+            records: list[Sink] = []
+            if arguments.record is not None:
+                records.append(RecordFile(arguments.record))
+                stack.callback(records[0].close)
             captures = _open_captures(arguments.capture or [NO_CAPTURE] * len(configs), stack)
             with contextlib.ExitStack() as undo:  # a port that fails leaves none of the others open
                 ports = []
                 for number, (path, wire, config) in enumerate(
                     zip(arguments.socket, wires, configs, strict=True)
                 ):
-                    sinks = captures[number]
-                    port = Port(path, wire, config, number=number, sinks=sinks, library=library)
+                    sinks = [*records, *captures[number]]
+                    now_ns = time.monotonic_ns()
+                    port = Port(
+                        path, wire, config,
+                        number=number, sinks=sinks, now_ns=now_ns, library=library,
+                    )  # fmt: skip
                     ports.append(port)
                     undo.callback(port.close)
                     for capture in captures[number]:
@@ -156,6 +174,17 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"tlsnic device: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _leave_no_core_dump() -> None:
+    """A dump would have the keys of flows in it.
+
+    The limit is one byte, too little for any dump: fs/coredump.c of Linux takes zero for no limit
+    where dumps go to a program, but one for a ban.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if most == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 def _open_captures(texts: Sequence[str], stack: contextlib.ExitStack) -> list[list[CaptureFile]]:

@@ -58,6 +58,7 @@ class Port:
         *,
         number: int = 0,
         sinks: Sequence[Sink] = (),
+        now_ns: int = 0,
         library: vfu.Library | None = None,
     ) -> None:
         self.socket_path = socket_path
@@ -86,6 +87,7 @@ class Port:
         self.busy = False
         self._closing = False
         self.nic.observer = self._log_diagnostic
+        self.nic.advance(now_ns)
         for sink in sinks:
             self.tracer.add(sink)
         self._follow_wire()

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Command] = {
     "top": Command("tlsnic.device.shell.top", "queues, flows and rates of a device, live"),
     "secrets": Command("tlsnic.device.trace.secrets", "let Wireshark decrypt a capture"),
     "timeline": Command("tlsnic.device.timeline.command", "draw TLS flows of a capture"),
+    "replay": Command("tlsnic.device.trace.replay_command", "run a record again, and compare"),
     "bench": Command("tlsnic.qemu.commands.bench", "speed and memory, beside their baselines"),
     "conformance": Command("tlsnic.qemu.conformance", "run the conformance suite"),
     "boot": Command("tlsnic.qemu.boot", "a root shell in a guest with the card attached"),
