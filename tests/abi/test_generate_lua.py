@@ -340,6 +340,13 @@ def test_the_info_column_says_it_in_one_line(shown: Dissected) -> None:
         )
     )  # fmt: skip
     shown.put(structures.TraceInput(input=12), b"here")
+    event = structures.TraceTlsEvent(
+        handle=0x40001, direction=1, ip_version=4, local_port=443, remote_port=5, suite=1,
+        local_address=bytes([10, 0, 0, 1]).ljust(16, b"\0"), old_state=1, new_state=2,
+    )  # fmt: skip
+    shown.put(event._replace(event=TlsEvent.CREATED))
+    shown.put(event._replace(event=TlsEvent.TRACKER))
+    shown.put(event._replace(event=TlsEvent.ASKED, question=3, tcp_sequence=77))
     fault = structures.TraceDmaWrite(length=64, address=0x2000, flags=int(TraceFlags.FAULT))
     shown.put(fault)
     shown.put(fault._replace(flags=int(TraceFlags.FAULT | TraceFlags.READ_ONLY)))
@@ -357,6 +364,10 @@ def test_the_info_column_says_it_in_one_line(shown: Dissected) -> None:
             "flow 0x40001 receive DECRYPTED, sequence 99, 1448 bytes, 2 records ended; OFFLOAD,"
             " record 17",
             "MARK here",
+            "flow 0x40001 receive CREATED 10.0.0.1:443 to 0.0.0.0:5, TLS12_AES_128_GCM, sequence 0,"
+            " record 0",
+            "flow 0x40001 receive TRACKER OFFLOAD to SEARCH, sequence 0, record 0",
+            "flow 0x40001 receive ASKED question 3, sequence 77, record 0",
             "DMA write 64 bytes at 0x2000: not mapped",
             "DMA write 64 bytes at 0x2000: read-only",
         )

@@ -402,8 +402,11 @@ local function tls_event(tree, tvb, _, texts)
     local far = address_text(tvb(72, 16), version) .. ":" .. texts.remote_port
     tree:add(local_end, tvb(56, 16), near):set_generated()
     tree:add(remote_end, tvb(72, 16), far):set_generated()
-    text = string.format("%s %s to %s, %s", text, near, far, texts.suite)
-  elseif texts.event == "TRACKER" then
+    if texts.event == "CREATED" then
+      text = string.format("%s %s to %s, %s", text, near, far, texts.suite)
+    end
+  end
+  if texts.event == "TRACKER" then
     text = string.format("%s %s to %s", text, texts.old_state, texts.new_state)
   elseif texts.question ~= "0" then
     text = text .. " question " .. texts.question
