@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -106,14 +108,12 @@ def _await_link(nic: Nic) -> None:
             raise TimeoutError("the link did not come up")
 
 
-def run(effort: Effort) -> list[Row]:
-    """Frames of 1448 bytes with checksum check and RSS."""
-    count = effort.count(FRAMES, BATCH)
-    device_us = 0.0
+@contextmanager
+def open_stream() -> Iterator[tuple[DeviceProcess, Stream]]:
+    """A device, and frames through it, with checksum check and RSS."""
     with work_directory() as directory:
         path = directory / "wire.sock"
         with (
-            Baseline() as baseline,
             DeviceProcess(directory, f"unix-listen:{path}") as device,
             _connect(path) as wire,
             open_bus(f"vfio-user:{device.socket_path}") as bus,
@@ -124,21 +124,28 @@ def run(effort: Effort) -> list[Row]:
             # As a driver under load has it: an interrupt per batch, not per frame.
             nic.set_moderation(nic.rx[0].vector, MODERATION_US, MODERATION_FRAMES)
             _await_link(nic)
-            stream = Stream(nic, wire)
-            pid = device.child.pid
+            yield device, Stream(nic, wire)
 
-            def receive() -> float:
-                nonlocal device_us
-                before_s = process_cpu_s(pid)
-                elapsed_us = stream.receive(count)
-                device_us = (process_cpu_s(pid) - before_s) / count * 1e6
-                return elapsed_us
 
-            samples = interleave(
-                effort.rounds,
-                {"receive": receive, RECV_INTO: lambda: baseline.receive(count)},
-                lambda _: {"device": device_us},
-            )
+def run(effort: Effort) -> list[Row]:
+    """Frames of 1448 bytes with checksum check and RSS."""
+    count = effort.count(FRAMES, BATCH)
+    device_us = 0.0
+    with Baseline() as baseline, open_stream() as (device, stream):
+        pid = device.child.pid
+
+        def receive() -> float:
+            nonlocal device_us
+            before_s = process_cpu_s(pid)
+            elapsed_us = stream.receive(count)
+            device_us = (process_cpu_s(pid) - before_s) / count * 1e6
+            return elapsed_us
+
+        samples = interleave(
+            effort.rounds,
+            {"receive": receive, RECV_INTO: lambda: baseline.receive(count)},
+            lambda _: {"device": device_us},
+        )
     target = Target(12, at_most=True)
     return [
         samples.row(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import bus, loss, memory, receive, stages, tls, tls_receive, transmit
+from bench import bus, loss, memory, receive, shell, stages, tls, tls_receive, transmit
 from bench.measure import Effort, Row
 
 
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "memory": Benchmark("memory of the device process", memory.run),
     "tls": Benchmark("TLS records encrypted in the card", tls.run),
     "tls-receive": Benchmark("TLS records decrypted in the card", tls_receive.run),
+    "shell": Benchmark("receive with a client on the control socket", shell.run),
     "transmit-stages": Benchmark("what each stage of transmit costs a packet", stages.transmit),
     "receive-stages": Benchmark("what each stage of receive costs a frame", stages.receive),
     "loss": Benchmark("records decrypted in the card under loss", loss.run, when_named=True),
