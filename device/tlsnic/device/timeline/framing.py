@@ -95,9 +95,12 @@ class Framing:
             low = self._next + 1
         for piece in self._kept:
             start = 0 if low is None else max(0, low - piece.begin)
-            for match in _CANDIDATE.finditer(piece.data, start):
-                if self._leads(piece.begin + match.start()):
-                    return piece.begin + match.start()
+            last = max(start, len(piece.data) - HEADER_BYTES + 1)
+            places: list[int] = [match.start() for match in _CANDIDATE.finditer(piece.data, start)]
+            places += range(last, len(piece.data))
+            for at in places:
+                if self._leads(piece.begin + at):
+                    return piece.begin + at
         return None
 
     def _leads(self, position: int) -> bool:

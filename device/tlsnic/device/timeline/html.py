@@ -25,7 +25,7 @@ from .summary import describe
 
 _FATES: Final = tuple(Fate)
 _CALM: Final = (Fate.DECRYPTED, Fate.ENCRYPTED)
-_OUTCOMES: Final[tuple[TlsOutcome | None, ...]] = (None, *TlsOutcome)
+_DONE: Final = ("NOT_FOLLOWED", "BEFORE_THE_FLOW", *(outcome.name for outcome in TlsOutcome))
 _NO_STATE: Final = 255
 _NO_NUMBER: Final = -1.0
 
@@ -50,7 +50,7 @@ def make_page(flows: Sequence[Flow], name: str) -> str:
             str(int(state)): {"name": state.name, "light": look.light, "dark": look.dark}
             for state, look in STATES.items()
         },
-        "outcomes": ["not followed by the card", *(one.name for one in TlsOutcome)],
+        "outcomes": list(_DONE),
         "events": {str(int(event)): text for event, text in EVENTS.items()},
         "flows": [_flow(flow) for flow in flows],
     }
@@ -84,7 +84,7 @@ def _column(code: str, values: Iterable[float]) -> str:
 
 def _flow(flow: Flow) -> dict[str, object]:
     zero_ns = flow.begin_ns
-    outcomes = {outcome: index for index, outcome in enumerate(_OUTCOMES)}
+    done = {name: index for index, name in enumerate(_DONE)}
     fates = {fate: index for index, fate in enumerate(_FATES)}
     packets, pieces, records = flow.packets, flow.pieces, flow.records
 
@@ -104,7 +104,7 @@ def _flow(flow: Flow) -> dict[str, object]:
             "begin": _column("<f8", (packet.begin for packet in packets)),
             "size": _column("<u4", (packet.end - packet.begin for packet in packets)),
             "frame": _column("<u4", (packet.frame for packet in packets)),
-            "outcome": _column("u1", (outcomes[packet.outcome] for packet in packets)),
+            "outcome": _column("u1", (done[packet.what] for packet in packets)),
             "state": _column(
                 "u1", (_NO_STATE if one.state is None else one.state for one in packets)
             ),

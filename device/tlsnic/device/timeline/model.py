@@ -48,9 +48,16 @@ class Packet(NamedTuple):
     outcome: TlsOutcome | None
     """None: the card did not follow it."""
     state: TlsTrackerState | None
-    """The tracker's state afterwards."""
+    """The tracker's state afterwards; None: the flow was not made yet, or the card did not follow."""
     frame: int
     """Its number in the capture, from 1; 0: not there."""
+
+    @property
+    def what(self) -> str:
+        """What was done to it, in a word."""
+        if self.outcome is None:
+            return "NOT_FOLLOWED"
+        return "BEFORE_THE_FLOW" if self.state is None else self.outcome.name
 
 
 class Piece(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_RANGES: Final = 6000
 _DETAIL_PACKETS: Final = 45
+_MOST_RECORDS: Final = 40
 _DETAIL_FROM: Final = 400
 """A flow with so many packets gets a second panel."""
 _ATTENTION: Final = (
@@ -85,21 +87,24 @@ def ranges(flow: Flow, pieces: Iterable[Piece], most: int = _MOST_RANGES) -> lis
 
 
 def telling_moment(flow: Flow) -> tuple[int, int] | None:
-    """Some packets around the gap that led to the most: a question, if there was one; None when
-    there is no gap, or so few packets that all of it can be seen at once."""
+    """Some packets around the gap that led to the most: a question and its answer, if there was
+    one. None when there is no gap, or so few packets that all of it can be seen at once."""
     packets, gaps = flow.packets, flow.gaps
     if len(packets) < _DETAIL_FROM or not gaps:
         return None
-    asked = [question.asked_ns for question in flow.questions]
-    times = [packet.time_ns for packet in packets]
-    lost = [span.begin_ns for span in flow.states if span.state is TlsTrackerState.SEARCH]
-    chosen = next((gap for gap in gaps if gap.seen_ns in asked), None)
-    chosen = chosen or next((gap for gap in gaps if gap.seen_ns in lost), gaps[0])
-    at = times.index(chosen.seen_ns)
-    low = times[max(0, at - _DETAIL_PACKETS // 3)]
-    high = times[min(len(times) - 1, at + _DETAIL_PACKETS)]
-    if chosen.filled_ns is not None:
-        high = min(max(high, chosen.filled_ns), high + 3 * (high - low))
+    times = sorted({packet.time_ns for packet in packets})
+    around = min(_DETAIL_PACKETS, max(5, len(times) // 40))
+    answered = [one for one in flow.questions if one.answer is TlsEvent.ANSWERED]
+    searches = [span.begin_ns for span in flow.states if span.state is TlsTrackerState.SEARCH]
+    if answered:
+        # Neither the quickest nor the slowest.
+        chosen = sorted(answered, key=lambda one: (one.answered_ns or 0) - one.asked_ns)
+        question = chosen[len(chosen) // 2]
+        first, last = question.asked_ns, question.answered_ns or question.asked_ns
+    else:
+        first = last = searches[0] if searches else gaps[0].seen_ns
+    low = times[max(0, bisect_left(times, first) - around // 2)]
+    high = times[min(len(times) - 1, bisect_left(times, last) + around)]
     return (low, high) if low < high else None
 
 
@@ -158,8 +163,9 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
     bottom = min((piece.begin for piece in inside), default=0)
     top = max((piece.end for piece in inside), default=1)
     scale = _Scale.of(high - low, top, flow.begin_ns)
-    few = len(inside) < 4 * _DETAIL_PACKETS
-    _draw_records(flow, axes, scale, (bottom, top), few=few)
+    moments = len({packets[piece.packet].time_ns for piece in inside})
+    few = moments < 3 * _DETAIL_PACKETS
+    _draw_records(flow, axes, scale, (bottom, top))
     by_fate: dict[Fate, list[Range]] = {}
     for one in ranges(flow, inside, 1 << 60 if few else _MOST_RANGES):
         by_fate.setdefault(one.fate, []).append(one)
@@ -172,7 +178,7 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
             LineCollection(
                 lines,
                 colors=FATES[fate].light,
-                linewidths=5 if few else 4,
+                linewidths=min(14, 420 / max(moments, 1)) if few else 4,
                 capstyle="butt" if few else "projecting",
                 zorder=3 + order / 100,
             )
@@ -191,17 +197,15 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
     return scale
 
 
-def _draw_records(
-    flow: Flow, axes: Axes, scale: _Scale, bounds: tuple[int, int], *, few: bool
-) -> None:
+def _draw_records(flow: Flow, axes: Axes, scale: _Scale, bounds: tuple[int, int]) -> None:
     """Boundaries and numbers, where they can be told apart."""
-    if not few:
+    if sum(bounds[0] <= record.begin <= bounds[1] for record in flow.records) > _MOST_RECORDS:
         return
     for record in flow.records:
         if bounds[0] <= record.begin <= bounds[1]:
             axes.axhline(scale.y(record.begin), color="#b5b5b5", linewidth=0.6, zorder=1)
         low, high = max(record.begin, bounds[0]), min(record.end, bounds[1])
-        if record.number is not None and high - low > (bounds[1] - bounds[0]) / 30:
+        if record.number is not None and high - low > (bounds[1] - bounds[0]) / 26:
             axes.annotate(
                 f"record {record.number}",
                 (1.004, scale.y((low + high) // 2)),
@@ -214,22 +218,21 @@ def _draw_records(
 
 def _draw_gaps(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
     low, high = window
-    for gap in flow.gaps:
-        until = high if gap.filled_ns is None else gap.filled_ns
-        if until < low or gap.seen_ns > high:
-            continue
-        middle = scale.y((gap.begin + gap.end) // 2)
-        axes.plot(
-            [scale.x(gap.seen_ns), scale.x(until)],
-            [middle, middle],
-            color="#555555",
-            linewidth=0.9,
-            linestyle=(0, (2, 2)),
-            zorder=2.5,
-        )
-        axes.plot(scale.x(gap.seen_ns), middle, marker="_", color="#222222", markersize=7, zorder=5)
-        if gap.filled_ns is None:
-            axes.plot(scale.x(until), middle, marker="x", color="#222222", markersize=6, zorder=5)
+    shown = [
+        gap
+        for gap in flow.gaps
+        if gap.seen_ns <= high and (gap.filled_ns is None or gap.filled_ns >= low)
+    ]
+    middles = [scale.y((gap.begin + gap.end) // 2) for gap in shown]
+    seen = [scale.x(gap.seen_ns) for gap in shown]
+    until = [scale.x(high if gap.filled_ns is None else gap.filled_ns) for gap in shown]
+    axes.hlines(
+        middles, seen, until, color="#555555", linewidth=0.9, linestyle=(0, (2, 2)), zorder=2.5
+    )
+    axes.plot(seen, middles, marker="_", color="#222222", markersize=5, ls="none", zorder=5)
+    never = [(x, y) for gap, x, y in zip(shown, until, middles, strict=True) if not gap.filled_ns]
+    for x, y in never:
+        axes.plot(x, y, marker="x", color="#222222", markersize=6, zorder=5)
 
 
 def _draw_events(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
@@ -302,8 +305,15 @@ def _band(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> Non
 
 def _end(flow: Flow, axes: Axes, scale: _Scale) -> None:
     """What became of the stream in the end."""
-    for begin, end, fate in flow.stream:
-        axes.axhspan(scale.y(begin), scale.y(end), color=FATES[fate].light, lw=0)
+    from matplotlib.collections import PolyCollection  # noqa: PLC0415 - slow, as above
+
+    boxes = []
+    for begin, end, _ in flow.stream:
+        low, high = scale.y(begin), scale.y(end)
+        boxes.append([(0, low), (1, low), (1, high), (0, high)])
+    colours = [FATES[fate].light for _, _, fate in flow.stream]
+    axes.add_collection(PolyCollection(boxes, facecolors=colours, linewidths=0))
+    axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.tick_params(axis="y", left=False, labelleft=False)
     axes.set_title("in the\nend", fontsize=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsOutcome
+from tlsnic.abi.enums import TlsDirection, TlsEvent
 
 from .model import Flow, Offloaded
 
@@ -13,7 +13,7 @@ Json = dict[str, object]
 
 def summarize(flow: Flow) -> Json:
     """A flow's figures. Times in seconds, sizes in bytes; shares are of complete records."""
-    outcomes = Counter(packet.outcome for packet in flow.packets)
+    done = Counter(packet.what for packet in flow.packets)
     answers = Counter(question.answer for question in flow.questions)
     marks = Counter(mark.event for mark in flow.marks)
     filled = [gap for gap in flow.gaps if gap.filled_ns is not None]
@@ -27,10 +27,7 @@ def summarize(flow: Flow) -> Json:
         "start_sequence": flow.start_sequence,
         "begin_ns": flow.begin_ns,
         "duration_s": (flow.end_ns - flow.begin_ns) / 1e9,
-        "packets": {
-            "not followed" if outcome is None else outcome.name: count
-            for outcome, count in sorted(outcomes.items(), key=lambda item: item[0] or 0)
-        },
+        "packets": dict(sorted(done.items())),
         "strays": flow.strays,
         "stream_bytes": sum(end - begin for begin, end, _ in flow.stream),
         "bytes": {fate.name: count for fate, count in flow.bytes_by_fate().items()},
@@ -69,11 +66,12 @@ def describe(flow: Flow) -> str:
         lines.append(f"  resync   {questions(flow)}")
     else:
         lines.append(f"  records  {len(flow.records)}")
+    done = Counter(packet.what for packet in flow.packets)
     late = [gap for gap in flow.gaps if gap.filled_ns is not None]
     lines.append(
         f"  gaps     {len(flow.gaps)}, of which {len(late)} were filled later; "
-        f"{_packets(flow, None)} packets dropped by the card or not looked at, "
-        f"{_packets(flow, TlsOutcome.AUTH_FAILED)} failed authentication"
+        f"{done['NOT_FOLLOWED']} packets dropped by the card or not looked at, "
+        f"{done['AUTH_FAILED']} failed authentication"
     )
     return "\n".join(lines)
 
@@ -97,7 +95,3 @@ def questions(flow: Flow) -> str:
         f"{answers[TlsEvent.DENIED]} denied, {answers[TlsEvent.STALE]} answered too late, "
         f"{answers[None]} overtaken or open; {hints} hints"
     )
-
-
-def _packets(flow: Flow, outcome: TlsOutcome | None) -> int:
-    return sum(packet.outcome is outcome for packet in flow.packets)

@@ -1,0 +1,70 @@
+"""The PNG: what it shows is there, and it is of a size for documents."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+from trace_bench import Receiving, lossy, sending
+
+from tlsnic.device.timeline.look import FATES
+from tlsnic.device.timeline.model import Fate
+from tlsnic.device.timeline.png import ranges, telling_moment, write_png
+from tlsnic.device.timeline.reading import read_flows
+
+
+def colours(path):
+    """How many pixels have each colour."""
+    image = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
+    values, counts = np.unique(image, axis=0, return_counts=True)
+    return dict(zip(map(tuple, values.tolist()), counts.tolist(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def flow():
+    (found,) = read_flows(lossy(150, tag=False, late=60, loss=0.03, seed=3).finish())
+    return found
+
+
+def test_every_fate_is_seen(flow, tmp_path):
+    path = tmp_path / "flow.png"
+    write_png(flow, path)
+    assert path.stat().st_size < 300_000
+    shown = colours(path)
+    assert {piece.fate for piece in flow.pieces} >= {Fate.DECRYPTED, Fate.PARTLY, Fate.SOFTWARE}
+    for fate in {piece.fate for piece in flow.pieces}:
+        assert ImageColor.getrgb(FATES[fate].light) in shown, fate
+    again = tmp_path / "again.png"
+    write_png(flow, again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_window_shows_what_is_in_it(flow, tmp_path):
+    moment = telling_moment(flow)
+    assert flow.begin_ns <= moment[0] < moment[1] <= flow.end_ns
+    answered = [one for one in flow.questions if one.answered_ns is not None]
+    assert any(moment[0] <= one.asked_ns <= one.answered_ns <= moment[1] for one in answered)
+    software = ImageColor.getrgb(FATES[Fate.SOFTWARE].light)
+    calm = (flow.begin_ns, flow.begin_ns + 200_000)
+    for name, window in (("calm", calm), ("moment", moment)):
+        write_png(flow, tmp_path / f"{name}.png", window)
+    # Besides the legend and the stream's end, which both have.
+    assert colours(tmp_path / "calm.png")[software] < colours(tmp_path / "moment.png")[software]
+
+
+def test_transmit_and_an_empty_flow(tmp_path):
+    (sent,) = read_flows(sending()[0])
+    write_png(sent, tmp_path / "sent.png")
+    assert ImageColor.getrgb(FATES[Fate.DROPPED].light) in colours(tmp_path / "sent.png")
+    (empty,) = read_flows(Receiving([100]).finish())
+    write_png(empty, tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").stat().st_size > 1000
+
+
+def test_ranges_have_the_bytes_of_the_pieces(flow):
+    for most in (10, 1000, 1 << 60):
+        sizes = dict.fromkeys(Fate, 0)
+        for one in ranges(flow, flow.pieces, most):
+            sizes[one.fate] += one.end - one.begin
+        for piece in flow.pieces:
+            sizes[piece.fate] -= piece.end - piece.begin
+        assert not any(sizes.values())
+    assert len(ranges(flow, flow.pieces, 10)) < len(flow.pieces) / 4
