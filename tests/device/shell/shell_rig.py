@@ -95,10 +95,19 @@ RINGS = {
         ),
     ),
 }
-FAULTS = [
-    {"name": "swallow_interrupts", "what": "The next interrupts do not come.", "setting": None},
-    {"name": "drop_frames", "what": "The next frames are lost.", "setting": {"count": 2}},
-]
+FAULT = {
+    "name": "swallow_interrupts",
+    "what": "The next interrupts do not come.",
+    "seen": "Completions without an interrupt.",
+    "must": "Look at the rings after a while.",
+    "params": [{"name": "count", "kind": "integer", "what": "how many", "default": 1}],
+    "on": False,
+    "setting": None,
+    "acted": 3,
+    "left": None,
+}
+ON = {"on": True, "setting": {"count": 5}, "acted": 3, "left": 2}
+FAULTS = [FAULT, {**FAULT, "name": "drop_frames", "what": "The next frames are lost.", **ON}]
 
 
 def config_space():

@@ -88,7 +88,10 @@ CASES = [
     ("impair rx loss=1% seed=7", "loss=1%", {"rx": {"loss": str}, "tx": MAYBE}),
     ("impair", "as they are", {"rx": MAYBE}),
     ("fault", "swallow_interrupts", [{"name": str, "what": str}]),
-    ("fault drop_frames count=2", "count=2", [{"name": str}]),
+    ("fault swallow_interrupts", "off, acted 3 times", [{"seen": str, "must": str}]),
+    ("fault drop_frames count=5", "ON count=5, acted 3 times, 2 left", [{"name": str}]),
+    ("fault drop_frames on", "ON count=5", [{"name": str}]),
+    ("fault drop_frames off", "drop_frames", [{"name": str}]),
     ("fault clear", "drop_frames", [{"name": str}]),
     ("watch --count 2 counters", "TX_FRAMES", {"rounds": [{"counters": dict}]}),
     ("help", "`help COMMAND`", [{"name": str, "usage": str, "examples": [{"line": str}]}]),
@@ -190,7 +193,8 @@ BAD = [
     ("impair rx loss=1% seed=x", "no seed"),
     ("impair up loss=1", "none of: tx, rx, both"),
     ("fault drop_frames 3", "no SETTING=VALUE"),
-    ("fault clear a b", "too much"),
+    ("fault clear a", "too much"),
+    ("fault nothing", "no fault nothing"),
     ("trace nonsense", "none of: register"),
     ("counters --interval soon", "no interval"),
     ("watch", "is missing"),
@@ -489,6 +493,20 @@ def test_interrupted_trace_is_stopped(typed, backend):
     assert typed.status == 0
     assert "10 records" in shown
     assert backend.traced == 0
+
+
+def test_settings_of_faults_and_impairments_get_their_types(typed, backend):
+    typed("fault drop_frames count=3 after=0x10 side=tx forever=null")
+    typed("fault drop_frames off")
+    typed("impair both loss=1% seed=7")
+    changing = ("faults.set", "faults.clear", "impairments.set")
+    calls = [params for method, params in backend.calls if method in changing]
+    settings = {"count": 3, "after": 16, "side": "tx", "forever": None}
+    assert calls == [
+        {"card": 0, "name": "drop_frames", **settings},
+        {"card": 0, "name": "drop_frames"},
+        {"card": 0, "side": "both", "settings": {"loss": "1%"}, "seed": 7},
+    ]
 
 
 # the shell itself

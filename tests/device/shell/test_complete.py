@@ -84,6 +84,7 @@ def test_choices_and_options(keyboard):
     assert keyboard("help wa") == ["watch"]
     assert keyboard("counters rx_tls_res") != []
     assert keyboard("fault sw") == ["swallow_interrupts"]
+    assert keyboard("fault swallow_interrupts ") == ["on", "off", "count="]
 
 
 def test_snapshots(keyboard):

@@ -30,6 +30,7 @@ class Kind(enum.Enum):
     SNAPSHOT = enum.auto()
     FILE = enum.auto()
     FAULT = enum.auto()
+    FAULT_SETTING = enum.auto()
     IMPAIRMENT = enum.auto()
     COMMAND = enum.auto()
     """The name of a command."""

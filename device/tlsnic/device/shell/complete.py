@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
@@ -11,6 +11,7 @@ from tlsnic.abi import descriptions
 from tlsnic.abi.layout import Field
 from tlsnic.device.shell import decode
 from tlsnic.device.shell.arguments import Argument, Kind
+from tlsnic.device.shell.backend import Json
 from tlsnic.device.shell.command import Command
 from tlsnic.device.shell.commands.queues import KINDS
 from tlsnic.device.shell.errors import ShellError
@@ -34,7 +35,7 @@ class ShellCompleter(Completer):
         self._shell = shell
         self._clock_s = clock_s
         self._paths = PathCompleter(expanduser=True)
-        self._asked: dict[str, tuple[float, list[Word]]] = {}
+        self._asked: dict[str, tuple[float, Json]] = {}
 
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
@@ -69,9 +70,11 @@ class ShellCompleter(Completer):
         if place.kind is Kind.FILE:
             yield from self._paths.get_completions(Document(current), event)
             return
-        yield from _matching(current, self._candidates(place, rest, current))
+        yield from _matching(current, self._candidates(place, words, rest, current))
 
-    def _candidates(self, place: Argument, given: list[str], current: str) -> Iterator[Word]:
+    def _candidates(
+        self, place: Argument, words: list[str], given: list[str], current: str
+    ) -> Iterator[Word]:
         if place.choices:
             yield from ((choice, "") for choice in place.choices)
         match place.kind:
@@ -86,10 +89,15 @@ class ShellCompleter(Completer):
             case Kind.QUEUE_KIND:
                 yield from ((kind, name.lower()) for kind, name in KINDS.items())
             case Kind.HANDLE:
-                yield from self._ask("handles", self._handles)
+                yield from self._handles()
             case Kind.FAULT:
-                yield "clear", "all off, or the named one"
-                yield from self._ask("faults", self._faults)
+                yield "clear", "all off"
+                yield from ((fault["name"], fault["what"]) for fault in self._faults())
+            case Kind.FAULT_SETTING:
+                yield from (("on", "as it is without settings"), ("off", ""))
+                for fault in self._faults():
+                    if words[:2][-1] == fault["name"]:
+                        yield from ((f"{each['name']}=", each["what"]) for each in fault["params"])
             case Kind.SNAPSHOT:
                 yield from ((name, "snapshot") for name in self._shell.memory.snapshots)
             case Kind.IMPAIRMENT:
@@ -101,30 +109,30 @@ class ShellCompleter(Completer):
             case _:
                 pass
 
-    def _ask(self, what: str, question: Callable[[], list[Word]]) -> list[Word]:
-        """What the device says, for a while: not a question for every key."""
-        known = self._asked.get(what)
+    def _ask(self, method: str, **params: Any) -> Json:
+        """What the device says, for a while: not a question for every key. None: nothing."""
+        known = self._asked.get(method)
         now_s = self._clock_s()
         if known is None or now_s - known[0] > _KNOWN_FOR_S:
             try:
-                known = (now_s, question())
+                known = (now_s, self._shell.call(method, **params))
             except ShellError:
-                known = (now_s, [])
-            self._asked[what] = known
+                known = (now_s, None)
+            self._asked[method] = known
         return known[1]
 
     def _handles(self) -> list[Word]:
-        flows = self._shell.call("flows.list", count=_MOST_HANDLES)["flows"]
+        answer = self._ask("flows.list", count=_MOST_HANDLES) or {"flows": []}
         return [
             (
                 f"{flow['handle']:#x}",
                 f"{flow['direction'].lower()} {flow['remote']} {flow['state']}",
             )
-            for flow in flows
+            for flow in answer["flows"]
         ]
 
-    def _faults(self) -> list[Word]:
-        return [(fault["name"], fault["what"]) for fault in self._shell.call("faults.list")]
+    def _faults(self) -> list[Json]:
+        return self._ask("faults.list") or []
 
 
 def _words(line: str) -> list[str]:

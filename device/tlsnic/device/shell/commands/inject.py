@@ -11,6 +11,7 @@ from tlsnic.device.shell.errors import UsageError
 from tlsnic.device.shell.render import note, pairs, table, titled
 from tlsnic.device.shell.shell import Shell
 
+_WORDS: Final[dict[str, bool | None]] = {"true": True, "false": False, "null": None, "none": None}
 SIDES: Final = ("tx", "rx", "both")
 
 
@@ -67,38 +68,60 @@ def _flat(counters: Json, prefix: str = "") -> dict[str, Any]:
 
 
 def run_fault(shell: Shell, arguments: Arguments) -> Result:
-    """List, set or clear faults."""
-    if arguments.text("name") == "clear":
-        words = arguments.words("settings")
-        if len(words) > 1:
-            raise UsageError(f"too much: {words[1]!r}", "fault clear [NAME]")
-        shell.call("faults.clear", **({"name": words[0]} if words else {}))
-    elif arguments.given("name"):
-        settings: dict[str, Any] = {}
-        for name, value in _settings(arguments.words("settings")).items():
-            settings[name] = _number_or_text(value)
-        shell.call("faults.set", name=arguments.text("name"), **settings)
+    """List, describe, set or clear faults."""
+    name, words = arguments.text("name"), arguments.words("settings")
+    if name == "clear":
+        if words:
+            raise UsageError(f"too much: {words[0]!r}", "fault clear, or fault NAME off")
+        shell.call("faults.clear")
+    elif words == ["off"]:
+        shell.call("faults.clear", name=name)
+    elif words:
+        settings = {} if words == ["on"] else _settings(words)
+        shell.call("faults.set", name=name, **{key: _typed(text) for key, text in settings.items()})
     faults = shell.call("faults.list")
-    rows = [(fault["name"], _setting(fault.get("setting")), fault["what"]) for fault in faults]
-    lines: list[RenderableType] = [table(["=fault", "setting now", "what"], rows)]
-    if not any(fault.get("setting") for fault in faults):
-        lines.append(note("none is on"))
+    if name and name != "clear":
+        faults = [fault for fault in faults if fault["name"] == name]
+        if not faults:
+            raise UsageError(f"there is no fault {name}", "`fault` lists all")
+        return Result(faults, _fault_lines(faults[0]))
+    rows = [(fault["name"], _state(fault), fault["what"]) for fault in faults]
+    lines: list[RenderableType] = [table(["=fault", "state", "what"], rows)]
+    lines.append(
+        note("`fault NAME` tells more; `fault NAME on`, `fault NAME count=3`, `fault clear`")
+    )
     return Result(faults, lines)
 
 
-def _setting(setting: Json) -> str:
-    if not setting:
-        return "off"
-    if isinstance(setting, dict):
-        return " ".join(f"{name}={value}" for name, value in setting.items())
-    return str(setting)
+def _fault_lines(fault: Json) -> list[RenderableType]:
+    rows = [("state", _state(fault)), ("what", fault["what"])]
+    rows += [(key, fault[key]) for key in ("seen", "must") if key in fault]
+    labels = {"seen": "a driver sees", "must": "a driver must"}
+    params = [
+        (each["name"], "null" if each["default"] is None else each["default"], each["what"])
+        for each in fault.get("params", ())
+    ]
+    return [
+        titled(fault["name"], pairs((labels.get(name, name), value) for name, value in rows)),
+        titled("\nsettings", table(["=name", "=without", "what"], params)),
+    ]
 
 
-def _number_or_text(text: str) -> int | str | bool:
+def _state(fault: Json) -> str:
+    acted = f", acted {fault['acted']} times" if fault.get("acted") else ""
+    if not fault.get("on", bool(fault.get("setting"))):
+        return f"off{acted}"
+    setting = " ".join(f"{name}={value}" for name, value in (fault["setting"] or {}).items())
+    left = f", {fault['left']} left" if fault.get("left") is not None else ""
+    return f"ON {setting}{acted}{left}"
+
+
+def _typed(text: str) -> int | str | bool | None:
+    """A value of JSON from how it is typed."""
     try:
         return int(text, 0)
     except ValueError:
-        return {"true": True, "false": False}.get(text.lower(), text)
+        return _WORDS.get(text.lower(), text)
 
 
 COMMANDS: Final = (
@@ -130,12 +153,21 @@ COMMANDS: Final = (
         run_fault,
         (
             Example("fault", "which there are, and which are on"),
+            Example("fault swallow_interrupts", "what it does, and what a driver must do"),
             Example("fault swallow_interrupts count=3", "the next three interrupts do not come"),
+            Example("fault drop_frames on", "with its settings as they are without being given"),
+            Example("fault drop_frames off", "off again"),
             Example("fault clear", "all off"),
         ),
         (
-            Argument("name", Kind.FAULT, "of the fault, or clear", required=False),
-            Argument("settings", Kind.WORD, "SETTING=VALUE …", required=False, many=True),
+            Argument("name", Kind.FAULT, "of the fault, or clear: all off", required=False),
+            Argument(
+                "settings",
+                Kind.FAULT_SETTING,
+                "on, off or SETTING=VALUE …",
+                required=False,
+                many=True,
+            ),
         ),
     ),
 )
