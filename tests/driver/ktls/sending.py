@@ -35,6 +35,8 @@ class Tcp:
         self.on_wait = on_wait
         self.events = []
         self.tags = []
+        self.told = []
+        self.rcv_nxt = 0
 
     def pr_send(self, so):
         self.events.append("send")
@@ -61,8 +63,18 @@ class Tcp:
         self.tags.append(Tag(tls))
         return self.tags[-1]
 
+    def rcv_start(self, so):
+        return self.rcv_nxt - so.so_rcv.sb_ccc & 0xFFFF_FFFF
+
+    def rcv_tag_alloc(self, so, tls, *, tcp_sequence, record_number, force):
+        if not self.ifnet:
+            raise OSError(95, "no interface does TLS")
+        self.tags.append(Tag(tls))
+        self.tags[-1].start = (tcp_sequence, record_number)
+        return self.tags[-1]
+
     def rx_tag_modify(self, so, params):
-        raise AssertionError("nothing is received")
+        self.told.append(params)
 
     def sbwait(self, so, sb, timeout_s):
         if self.on_wait is None:

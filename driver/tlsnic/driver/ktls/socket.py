@@ -6,7 +6,11 @@
     so.sendmsg([alert], [(IPPROTO_TCP, TLS_SET_RECORD_TYPE, bytes((TLS_RLTYPE_ALERT,)))])
     so.getsockopt(IPPROTO_TCP, TCP_TXTLS_MODE)      # none, software or ifnet
 
-Sending is in `sosend` and `sendfile`, options in `sockopt`. TCP is behind `ProtocolSwitch`.
+    so.setsockopt(IPPROTO_TCP, TCP_RXTLS_ENABLE, TlsEnable.of(handshake.receive_session()))
+    data, control, is_eor = so.recvmsg(1 << 16)     # one record
+
+Sending is in `sosend` and `sendfile`, receiving in `decrypt` and `soreceive`, options in `sockopt`
+and `sockopt_rx`. TCP is behind `ProtocolSwitch`.
 Errors are OSErrors with the errno that FreeBSD gives.
 """
 
@@ -22,9 +26,10 @@ from tlsnic.driver.ktls.kernel import Kernel
 from tlsnic.driver.ktls.mbuf import ReadableBuffer
 from tlsnic.driver.ktls.session import KtlsSession, SendTagReference, TlsEnable
 from tlsnic.driver.ktls.sockbuf import SBS_CANTRCVMORE, SBS_CANTSENDMORE, Sockbuf
+from tlsnic.driver.ktls.soreceive import Message, soreceive
 
 if TYPE_CHECKING:
-    from tlsnic.driver.ktls.decrypt import TlsRxParams
+    from tlsnic.driver.ktls.decrypt import KtlsRx, TlsRxParams
 
 # so_state
 SS_ISCONNECTED: Final = 0x0002
@@ -62,6 +67,17 @@ class ProtocolSwitch(Protocol):
         its first record starts behind all that is in so_snd, whose send lock the caller holds.
         force: even if kern.ipc.tls.ifnet.permitted is 0. Raises OSError."""
 
+    def rcv_start(self, so: Socket) -> int:
+        """TCP sequence number (u32) of the first byte in so_rcv, whose lock is held; behind all
+        that has come when it is empty."""
+
+    def rcv_tag_alloc(
+        self, so: Socket, tls: KtlsSession, *, tcp_sequence: int, record_number: int, force: bool
+    ) -> SendTagReference:
+        """A receive tag on the interface that the connection's packets come in at
+        (ktls_alloc_rcv_tag): record `record_number` starts at `tcp_sequence`. The lock of so_rcv is
+        held. force: as above. Raises OSError."""
+
     def rx_tag_modify(self, so: Socket, params: TlsRxParams) -> None:
         """Tell the receive tag of a record (if_snd_tag_modify). Any thread."""
 
@@ -93,6 +109,7 @@ class Socket:
         self.so_snd = Sockbuf(send_bytes)
         self.so_rcv = Sockbuf(receive_bytes)
         self.so_snd.sb_lowat = min(_LOWAT, send_bytes)
+        self.ktls_rx: KtlsRx | None = None
         self.so_state = SS_ISCONNECTED
         self.so_error = 0
         self.so_timeo_s: float | None = None
@@ -118,10 +135,25 @@ class Socket:
         """Send `nbytes` of a file (0: to its end) from its pages. As `sendfile.vn_sendfile`."""
         return sendfile.vn_sendfile(self, file, offset, nbytes)
 
+    # Receiving
+
+    def recvmsg(self, max_bytes: int, flags: int = 0) -> Message:
+        """At most `max_bytes` of the next record, with its control message. As
+        `soreceive.soreceive`."""
+        return soreceive(self, max_bytes, flags)
+
+    def read(self, max_bytes: int) -> bytes:
+        """The same without control message; empty at the end of the stream. Records that are empty
+        are passed over."""
+        while True:
+            message = soreceive(self, max_bytes)
+            if message.data or message.at_end:
+                return message.data
+
     # Options
 
     def setsockopt(self, level: int, option: int, value: TlsEnable | int) -> None:
-        """TCP_TXTLS_ENABLE with a TlsEnable, TCP_TXTLS_MODE. Raises as `sockopt`."""
+        """TCP_TXTLS_ENABLE and TCP_RXTLS_ENABLE with a TlsEnable, TCP_TXTLS_MODE. Raises as `sockopt`."""
         sockopt.setsockopt(self, level, option, value)
 
     def getsockopt(self, level: int, option: int) -> int:

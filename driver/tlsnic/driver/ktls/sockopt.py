@@ -9,6 +9,7 @@ from tlsnic.driver.ktls.session import (
     CRYPTO_AES_CBC,
     IPPROTO_TCP,
     KTLS_TX,
+    TCP_RXTLS_ENABLE,
     TCP_RXTLS_MODE,
     TCP_TLS_MODE_IFNET,
     TCP_TLS_MODE_NONE,
@@ -20,6 +21,7 @@ from tlsnic.driver.ktls.session import (
     ktls_create_session,
 )
 from tlsnic.driver.ktls.sockbuf import SB_TLS_IFNET, Sockbuf
+from tlsnic.driver.ktls.sockopt_rx import ktls_enable_rx
 
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.socket import Socket
@@ -35,7 +37,11 @@ def setsockopt(so: Socket, level: int, option: int, value: TlsEnable | int) -> N
         ktls_enable_tx(so, value)
     elif option == TCP_TXTLS_MODE and isinstance(value, int):
         ktls_set_tx_mode(so, value)
-    elif option in (TCP_TXTLS_ENABLE, TCP_TXTLS_MODE):
+    elif option == TCP_RXTLS_ENABLE and isinstance(value, TlsEnable):
+        with so.so_rcv.sb_mtx:
+            check_enable(so, so.so_rcv, value)
+            ktls_enable_rx(so, value)
+    elif option in (TCP_TXTLS_ENABLE, TCP_TXTLS_MODE, TCP_RXTLS_ENABLE):
         raise OSError(EINVAL, "a value of another kind")
     else:
         raise OSError(ENOPROTOOPT, f"option {option}")
