@@ -29,6 +29,11 @@ tls_rig = load(_CORE / "tls_rig.py")
 receive_rig = load(_CORE / "receive_rig.py")
 
 
+def load_test(name):
+    """A test module of the core."""
+    return load(_CORE / f"{name}.py")
+
+
 class Memory:
     """A sink that keeps everything, keys sealed; what a replay reads."""
 
