@@ -16,6 +16,13 @@ def _load(path):
     return sys.modules[path.stem]
 
 
+_DEVICE = Path(__file__).parents[1]
+_load(_DEVICE / "core" / "rig.py")
+for _name in ("record_bench", "stream_bench", "tracker_bench"):
+    _load(_DEVICE / "tls" / f"{_name}.py")
+_load(_DEVICE / "core" / "tls_rig.py")
+_load(_DEVICE / "core" / "receive_rig.py")
+_load(_DEVICE / "control" / "control_rig.py")
 shell_rig = _load(Path(__file__).parent / "shell_rig.py")
 
 
