@@ -1,5 +1,6 @@
 """A card as the inspector sees it: the core, and what is around it as far as it is there."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,12 @@ from tlsnic.device.core import DmaFault, Nic
 from tlsnic.device.core.host import Host
 from tlsnic.device.pci import PciHost, Registers
 from tlsnic.device.port import Port, Timer
-from tlsnic.device.wire import Wire
+from tlsnic.device.trace.capture import CaptureFile
+from tlsnic.device.trace.sink import Sink
+from tlsnic.device.trace.tracer import Tracer
+from tlsnic.device.wire import Wire, WireError
+
+log = logging.getLogger("tlsnic.device")
 
 
 class Core(Protocol):
@@ -53,8 +59,14 @@ class Card:
         self.number = number
         self.socket = socket
         self.host = host
+        self.siblings: Sequence[Card] = (self,)
+        """All cards of the device."""
         self.faults: object = None
         """Of faults.*: what is on."""
+        self.listeners: dict[object, Sink] = {}
+        """Of trace.*: clients and what sends to them."""
+        self.captures: list[CaptureFile] = []
+        """Of capture.*: those that were begun there."""
         self._wire = wire
         self.clock_ns = clock_ns
         self.started_ns = clock_ns()
@@ -63,6 +75,24 @@ class Card:
     def core(self) -> Core:
         """Where inputs go."""
         return self._core
+
+    @property
+    def tracer(self) -> Tracer:
+        """Where sinks are added. ControlError: it is not there."""
+        raise self.unavailable("no tracer")
+
+    def close(self) -> None:
+        """Let go of what was begun: captures are complete files then."""
+        for sink in self.listeners.values():
+            self.tracer.remove(sink)
+        self.listeners.clear()
+        for capture in self.captures:
+            self.tracer.remove(capture)
+            try:
+                capture.close()
+            except WireError as error:
+                log.error("%s", error)
+        self.captures.clear()
 
     @property
     def wire(self) -> Wire:
@@ -160,6 +190,10 @@ class PortCard(Card):
     @property
     def core(self) -> Core:
         return self._port.core
+
+    @property
+    def tracer(self) -> Tracer:
+        return self._port.tracer
 
     @property
     def wire(self) -> Wire:

@@ -1,8 +1,8 @@
 """All methods of the control socket, without a socket: what the server and a replay's shell use."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from tlsnic.device.control import (
     counters,
@@ -15,29 +15,21 @@ from tlsnic.device.control import (
     memory,
     queues,
     registers,
+    traces,
 )
 from tlsnic.device.control.card import Card
 from tlsnic.device.control.protocol import ControlError, ErrorName, Json, Method, shortened
+from tlsnic.device.control.traces import Client
 
 log = logging.getLogger("tlsnic.device")
 
 _MODULES: Final = (
     device, registers, memory, queues, flows, interrupts, counters, diagnostics,
-    impairments, faults,
+    impairments, faults, traces,
 )  # fmt: skip
 METHODS: Final[Mapping[str, Method]] = {
     method.name: method for module in _MODULES for method in module.METHODS
 }
-
-
-class Client(Protocol):
-    """Whom events go to."""
-
-    def send_event(self, event: Json) -> bool:
-        """Send it; False when the client is behind or gone, and it was left out."""
-
-    def when_closed(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once when the client is gone."""
 
 
 class Inspector:
@@ -45,6 +37,13 @@ class Inspector:
 
     def __init__(self, cards: Sequence[Card]) -> None:
         self.cards = list(cards)
+        for card in self.cards:
+            card.siblings = self.cards
+
+    def close(self) -> None:
+        """End captures and traces that were begun here."""
+        for card in self.cards:
+            card.close()
 
     def call(self, method: str, params: Mapping[str, Json], client: Client | None = None) -> Json:
         """Carry out a method; returns a JSON value.

@@ -69,7 +69,7 @@ class _Client:
         """Nothing more comes from it: it is dropped when all is answered."""
         self.dropped = False
         self.interest = select.EPOLLIN
-        self.on_close: list[Callable[[], None]] = []
+        self.on_close: list[Callable[[], object]] = []
 
     def next_line(self) -> bytearray | None:
         """Take the next whole line out of what came."""
@@ -103,7 +103,7 @@ class _Client:
         self._wake(self)
         return True
 
-    def when_closed(self, callback: Callable[[], None]) -> None:
+    def when_closed(self, callback: Callable[[], object]) -> None:
         self.on_close.append(callback)
 
 
@@ -354,6 +354,7 @@ class ControlServer:
             return
         for client in list(self._clients.values()):
             self._drop(client)
+        self._inspector.close()
         self._epoll.close()
         self._listener.close()
         os.close(self._spare)
