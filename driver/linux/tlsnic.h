@@ -38,7 +38,9 @@
 /* Of the admin and the event queue; queue pair n has vector n + 1. */
 #define TLSNIC_SERVICE_VECTOR 0
 
-#define TLSNIC_DEFAULT_ENTRIES 1024
+/* By default; a joined packet takes up to 17 buffers. */
+#define TLSNIC_TX_ENTRIES 1024
+#define TLSNIC_RX_ENTRIES 2048
 #define TLSNIC_MIN_ENTRIES 128
 #define TLSNIC_ADMIN_ENTRIES 64
 #define TLSNIC_EVENT_ENTRIES 1024

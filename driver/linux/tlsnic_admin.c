@@ -59,7 +59,8 @@ static struct tlsnic_slot *tlsnic_admin_try_get(struct tlsnic_admin *admin, unsi
 
 static void tlsnic_admin_free_slot(struct tlsnic_admin *admin, struct tlsnic_slot *slot)
 {
-	memzero_explicit(slot->block, TLSNIC_BLOCK_BYTES);	/* there may have been a key in it */
+	/* There may have been a key in it. */
+	memzero_explicit(slot->block, TLSNIC_BLOCK_BYTES);
 	__clear_bit(slot - admin->slots, admin->used);
 }
 

@@ -31,7 +31,7 @@ struct tlsnic_flow {
 
 	bool hints;
 	struct tls_offload_resync_async async;
-	spinlock_t lock;
+	spinlock_t lock;	/* question, question_seq, asked */
 	u32 question;
 	u32 question_seq;
 	bool asked;

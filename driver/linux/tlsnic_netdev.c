@@ -24,7 +24,7 @@ static int tlsnic_napi_poll(struct napi_struct *napi, int budget)
 		tlsnic_ring_return(&pair->rx.ring);
 		return budget;
 	}
-	/* The device compares indices: a completion since the last look raises the vector at once. */
+	/* The device compares indices: a completion since the last look raises the vector. */
 	if (napi_complete_done(napi, done)) {
 		tlsnic_ring_arm(&pair->tx.ring);
 		tlsnic_ring_arm(&pair->rx.ring);
@@ -149,12 +149,13 @@ void tlsnic_down(struct tlsnic *nic)
 
 	if (test_and_set_bit(TLSNIC_DOWN, &nic->state))
 		return;
-	netif_tx_disable(nic->netdev);
 	if (!tlsnic_hw_gone(nic))
 		tlsnic_hw_set_traffic(nic, false);
 	tlsnic_irq_free_pairs(nic);
 	for (i = 0; i < nic->num_pairs; i++)
 		napi_disable(&nic->pairs[i]->napi);
+	/* Nobody is left who would wake them. */
+	netif_tx_disable(nic->netdev);
 	for (i = 0; i < nic->num_pairs; i++) {
 		tlsnic_rx_stop(nic->pairs[i]);
 		tlsnic_tx_stop(nic->pairs[i]);
@@ -441,8 +442,8 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 
 	INIT_WORK(&nic->work, tlsnic_work);
 	nic->num_pairs = min_t(unsigned int, nic->max_pairs, netif_get_num_default_rss_queues());
-	nic->tx_entries = TLSNIC_DEFAULT_ENTRIES;
-	nic->rx_entries = TLSNIC_DEFAULT_ENTRIES;
+	nic->tx_entries = min_t(u32, TLSNIC_TX_ENTRIES, nic->max_entries);
+	nic->rx_entries = min_t(u32, TLSNIC_RX_ENTRIES, nic->max_entries);
 	nic->hash_types = TLSNIC_HASH_TYPE_IPV4 | TLSNIC_HASH_TYPE_TCP_IPV4 |
 			  TLSNIC_HASH_TYPE_IPV6 | TLSNIC_HASH_TYPE_TCP_IPV6;
 	netdev_rss_key_fill(nic->rss_key, sizeof(nic->rss_key));

@@ -136,7 +136,7 @@ static void tlsnic_rx_offloads(struct tlsnic_pair *pair, struct sk_buff *skb,
  * @pair: the queue pair
  * @budget: how many at most
  *
- * Return: how many; the budget also when memory for buffers is so short that it must be tried again.
+ * Return: how many; the budget also when there are no buffers and filling must be tried again.
  */
 int tlsnic_rx_poll(struct tlsnic_pair *pair, int budget)
 {
@@ -157,8 +157,8 @@ int tlsnic_rx_poll(struct tlsnic_pair *pair, int budget)
 			tlsnic_request(pair->nic, TLSNIC_RESTART);
 			break;
 		}
-		/* A question about a flow is written before the completion of its packet. It must be
-		 * with the TLS stack before the record that it is about.
+		/* The question about a flow is written before the packet's completion. It must
+		 * be with the TLS stack before the record that it is about.
 		 */
 		if (unlikely(completion->flags & cpu_to_le16(TLSNIC_RX_FLAGS_RESYNC)))
 			tlsnic_events_poll(pair->nic);
@@ -201,7 +201,8 @@ int tlsnic_rx_alloc(struct tlsnic_pair *pair)
 		.desc_bytes = sizeof(struct tlsnic_rx_descriptor),
 		.size = nic->rx_entries,
 		.entry_bytes = sizeof(struct tlsnic_rx_completion),
-		.entries_size = nic->rx_entries,
+		/* Buffers are offered again before completions are returned. */
+		.entries_size = min(2 * nic->rx_entries, nic->max_entries),
 	};
 	struct page_pool_params params = {
 		.flags = PP_FLAG_DMA_MAP | PP_FLAG_DMA_SYNC_DEV,

@@ -333,7 +333,7 @@ int tlsnic_tx_alloc(struct tlsnic_pair *pair)
 		.desc_bytes = sizeof(struct tlsnic_tx_descriptor),
 		.size = nic->tx_entries,
 		.entry_bytes = sizeof(struct tlsnic_tx_completion),
-		.entries_size = nic->tx_entries,
+		.entries_size = min(2 * nic->tx_entries, nic->max_entries),
 	};
 	struct tlsnic_tx_queue *tx = &pair->tx;
 
