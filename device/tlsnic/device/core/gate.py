@@ -23,60 +23,95 @@ class TracedHost(Host, Protocol):
 
 
 class HostGate:
-    """The host, as the core uses it. Views are good until the input of the core ends."""
+    """The host, as the core uses it. Views are good until the input of the core ends.
+
+    Attributes:
+        host: what is outside, behind whatever is inserted.
+    """
 
     __slots__ = (
-        "entry_view", "host", "ring_view", "secret_views", "set_intx", "trigger", "view", "views",
+        "_bits", "_inserted", "entry_view", "host", "ring_view", "secret_views", "set_intx",
+        "trigger", "view", "views",
     )  # fmt: skip
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.view = host.view
-        self.views = host.views
-        self.ring_view = host.view
-        self.entry_view = host.view
-        self.secret_views = host.views
+        self._inserted: TracedHost | None = None
+        self._use(host)
+
+    def connect(self, host: Host) -> None:
+        """Have `host` outside from now on."""
+        self.host = host
+        if self._inserted is None:
+            self._use(host)
+
+    def insert(self, traced: TracedHost) -> None:
+        """All that the core does with the host passes `traced`, which does it with `self.host`."""
+        self._inserted = traced
+        self._use(traced)
+        self.ring_view = traced.ring_view
+        self.entry_view = traced.entry_view
+        self.secret_views = traced.secret_views
+
+    def remove(self) -> None:
+        """Straight through again."""
+        self._inserted = None
+        self._use(self.host)
+
+    def _use(self, host: Host) -> None:
+        self._bits = host
+        self.view = self.ring_view = self.entry_view = host.view
+        self.views = self.secret_views = host.views
         self.trigger = host.trigger
         self.set_intx = host.set_intx
 
-    def connect(self, host: Host) -> None:
-        """Straight through to `host`."""
-        HostGate.__init__(self, host)
-
-    def insert(self, host: TracedHost) -> None:
-        """All that the core does with the host passes `host` from now on."""
-        self.connect(host)
-        self.ring_view = host.ring_view
-        self.entry_view = host.entry_view
-        self.secret_views = host.secret_views
-
     @property
     def bus_master(self) -> bool:
-        return self.host.bus_master
+        return self._bits.bus_master
 
     @property
     def msix_enabled(self) -> bool:
-        return self.host.msix_enabled
+        return self._bits.msix_enabled
 
     @property
     def intx_disabled(self) -> bool:
-        return self.host.intx_disabled
+        return self._bits.intx_disabled
 
 
 class PortGate:
-    """The wire, as the core uses it."""
+    """The wire, as the core uses it.
 
-    __slots__ = ("port", "send")
+    Attributes:
+        port: what is outside, behind whatever is inserted.
+    """
+
+    __slots__ = ("_inserted", "_used", "port", "send")
 
     def __init__(self, port: Port) -> None:
         self.port = port
-        self.send = port.send
+        self._inserted: Port | None = None
+        self._use(port)
 
     def connect(self, port: Port) -> None:
-        """All that the core does with the wire goes to `port` from now on."""
+        """Have `port` outside from now on."""
         self.port = port
+        if self._inserted is None:
+            self._use(port)
+
+    def insert(self, traced: Port) -> None:
+        """All that the core does with the wire passes `traced`, which does it with `self.port`."""
+        self._inserted = traced
+        self._use(traced)
+
+    def remove(self) -> None:
+        """Straight through again."""
+        self._inserted = None
+        self._use(self.port)
+
+    def _use(self, port: Port) -> None:
+        self._used = port
         self.send = port.send
 
     @property
     def takes_super_frames(self) -> bool:
-        return self.port.takes_super_frames
+        return self._used.takes_super_frames

@@ -13,7 +13,7 @@ from tlsnic.abi.enums import DmaPurpose, QueueKind, QueueState, TraceFlags, Trac
 from tlsnic.abi.layout import Structure
 from tlsnic.abi.structures import TraceDmaRead, TraceDmaWrite, TraceInterrupt
 from tlsnic.device.core import DmaFault, Nic
-from tlsnic.device.core.host import Buffer, Host
+from tlsnic.device.core.host import Buffer
 
 Put = Callable[[Structure, Buffer], None]
 """Where records go, with their data."""
@@ -74,8 +74,8 @@ class _Write(NamedTuple):
 class TracedMemory:
     """A `TracedHost` for `HostGate`. `settle` ends each input of the core."""
 
-    def __init__(self, nic: Nic, host: Host, card: int, put: Put, put_secret: Put) -> None:
-        self._host = host
+    def __init__(self, nic: Nic, card: int, put: Put, put_secret: Put) -> None:
+        self._gate = nic.host_gate
         self._card = card
         self._put = put
         self.put_secret = put_secret
@@ -93,7 +93,7 @@ class TracedMemory:
     def look_at_bits(self) -> bool:
         """Take over the configuration bits; they stay as they are during an input. True: changed."""
         before = self.bits
-        host = self._host
+        host = self._gate.host
         self.bus_master = host.bus_master
         self.msix_enabled = host.msix_enabled
         self.intx_disabled = host.intx_disabled
@@ -162,7 +162,7 @@ class TracedMemory:
             TraceInterrupt(TraceType.INTERRUPT, self._card, 0, self._journal.now_ns, vector, 1, 1),
             b"",
         )
-        self._host.trigger(vector)
+        self._gate.host.trigger(vector)
 
     def set_intx(self, asserted: bool) -> None:
         """The INTx line; only a change of it is told."""
@@ -175,7 +175,7 @@ class TracedMemory:
                 ),
                 b"",
             )
-        self._host.set_intx(asserted)
+        self._gate.host.set_intx(asserted)
 
     def settle(self) -> None:
         """Nothing is under way any more: the input is over, or a frame leaves."""
@@ -186,7 +186,7 @@ class TracedMemory:
 
     def probe(self, address: int, length: int, write: bool) -> None:
         """DmaFault: not all of this can be used."""
-        self._host.view(address, length, write)
+        self._gate.host.view(address, length, write)
 
     def fetch(self, address: int, length: int, *, whole: bool) -> list[memoryview]:
         """Memory to read. DmaFault: it cannot be; with `whole` also if it is in two maps."""
@@ -197,12 +197,12 @@ class TracedMemory:
         return self._find(address, length, True, whole)
 
     def _find(self, address: int, length: int, write: bool, whole: bool) -> list[memoryview]:
-        view = self._host.view(address, length, write)
+        view = self._gate.host.view(address, length, write)
         if view is not None:
             return [view]
         if whole:
             raise DmaFault(address, length)
-        return self._host.views(address, length, write)
+        return self._gate.host.views(address, length, write)
 
     # Inside
 

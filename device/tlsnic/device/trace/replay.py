@@ -164,10 +164,8 @@ class _Port:
 class _Memory(TracedMemory):
     """Answers from the script what the host answered."""
 
-    def __init__(
-        self, tracer: "_Tracer", host: _Host, script: _Script, shadow: ShadowMemory | None
-    ) -> None:
-        super().__init__(tracer.nic, host, tracer.card, tracer.put, tracer.put_secret)
+    def __init__(self, tracer: "_Tracer", script: _Script, shadow: ShadowMemory | None) -> None:
+        super().__init__(tracer.nic, tracer.card, tracer.put, tracer.put_secret)
         self._script = script
         self._tracer = tracer
         self._shadow = shadow
@@ -212,11 +210,9 @@ class _Memory(TracedMemory):
 class _Tracer(Tracer):
     """Puts a `_Memory` into the gate."""
 
-    def __init__(
-        self, nic: Nic, card: int, host: _Host, script: _Script, shadow: ShadowMemory | None
-    ) -> None:
+    def __init__(self, nic: Nic, card: int, script: _Script, shadow: ShadowMemory | None) -> None:
         super().__init__(nic, card)
-        self._answers = host, script, shadow
+        self._answers = script, shadow
 
     def memory(self) -> TracedMemory:
         return _Memory(self, *self._answers)
@@ -238,7 +234,7 @@ class ReplayedCard:
         self.port = _Port(script)
         self.nic = Nic(NicConfig(mac=mac, link_mbps=start.argument), self.host, self.port)
         self.nic.advance(start.now_ns)
-        self.tracer = _Tracer(self.nic, start.card, self.host, script, shadow)
+        self.tracer = _Tracer(self.nic, start.card, script, shadow)
         self._comparer = _Comparer(script)
         self.tracer.add(self._comparer)
 

@@ -42,8 +42,6 @@ class Tracer:
         self._held: list[tuple[Structure, bytes]] | None = None
         self._traced: TracedCore | None = None
         self._tls = TracedTls(nic, card, self.put)
-        self._host = nic.host_gate.host
-        self._port = nic.port_gate.port
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
@@ -130,18 +128,18 @@ class Tracer:
 
     def memory(self) -> TracedMemory:
         """What stands in the host's gate while there are sinks."""
-        return TracedMemory(self.nic, self._host, self.card, self.put, self.put_secret)
+        return TracedMemory(self.nic, self.card, self.put, self.put_secret)
 
     def _attach(self) -> TracedCore:
         nic = self.nic
         memory = self.memory()
-        wire = TracedWire(nic, self._port, self.card, self.put, memory.settle)
+        wire = TracedWire(nic, self.card, self.put, memory.settle)
         self._traced = traced = TracedCore(
             nic, self.card, memory, wire, self.put, self._hold, self._release, self._after_input
         )
         nic.forget_views()
         nic.host_gate.insert(memory)
-        nic.port_gate.connect(wire)
+        nic.port_gate.insert(wire)
         self._tls.attach()
         self._changed(traced)
         return traced
@@ -151,8 +149,8 @@ class Tracer:
         if self._sinks or self._traced is None:
             return
         self._traced = None
-        self.nic.host_gate.connect(self._host)
-        self.nic.port_gate.connect(self._port)
+        self.nic.host_gate.remove()
+        self.nic.port_gate.remove()
         self._tls.detach()
         self._changed(self.nic)
 

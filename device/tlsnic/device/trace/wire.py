@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from tlsnic.abi.enums import TraceType
 from tlsnic.abi.structures import TraceFrame
 from tlsnic.device.core import Nic
-from tlsnic.device.core.host import Buffer, Port
+from tlsnic.device.core.host import Buffer
 from tlsnic.device.packet.vnet import VnetHeader
 from tlsnic.device.trace.memory import Put
 
@@ -41,26 +41,27 @@ def work_of(record: TraceFrame) -> VnetHeader | None:
 class TracedWire:
     """A `Port` for `PortGate`. `before` is called before a frame leaves."""
 
-    def __init__(
-        self, nic: Nic, port: Port, card: int, put: Put, before: Callable[[], None]
-    ) -> None:
-        self._port = port
+    def __init__(self, nic: Nic, card: int, put: Put, before: Callable[[], None]) -> None:
+        self._gate = nic.port_gate
         self._card = card
         self._put = put
         self._before = before
         self._journal = nic.journal
-        self.takes_super_frames = port.takes_super_frames
+        self.takes_super_frames = self._gate.port.takes_super_frames
 
     def look_at_bits(self) -> bool:
         """Take over what the wire can do; it stays so during an input. True: it has changed."""
-        before, self.takes_super_frames = self.takes_super_frames, self._port.takes_super_frames
+        before, self.takes_super_frames = (
+            self.takes_super_frames,
+            self._gate.port.takes_super_frames,
+        )
         return before != self.takes_super_frames
 
     def send(self, parts: Sequence[Buffer], vnet: VnetHeader | None, now_ns: int) -> bool:
         """Hand a frame to the wire; also one that it does not take is told."""
         self._before()
         frame = b"".join(parts)
-        taken = self._port.send(parts, vnet, now_ns)
+        taken = self._gate.port.send(parts, vnet, now_ns)
         now_ns = self._journal.now_ns
         self._put(
             frame_record(self._card, now_ns, len(frame), vnet, outbound=True, taken=taken), frame
