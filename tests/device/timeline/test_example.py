@@ -41,7 +41,22 @@ def _library():
         pytest.skip(f"libvfio-user is not there: {error}")
 
 
-@pytest.mark.parametrize("resync", ["host", "both", "hints"])
+def assert_numbered_as_in_wireshark(flow, capture):
+    if shutil.which("tshark") is None:
+        return
+    some = flow.packets[50 :: len(flow.packets) // 5]
+    wanted = " || ".join(f"frame.number == {packet.frame}" for packet in some)
+    fields = ("-e", "frame.number", "-e", "tcp.seq_raw", "-e", "tcp.len")
+    argv = ["tshark", "-r", str(capture), "-Y", wanted, "-T", "fields", *fields]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=MOST_S, check=True)
+    found = {tuple(map(int, line.split())) for line in done.stdout.splitlines()}
+    assert found == {
+        (one.frame, one.begin + flow.start_sequence & 0xFFFF_FFFF, one.end - one.begin)
+        for one in some
+    }
+
+
+@pytest.mark.parametrize("resync", ["host", "hints"])
 def test_the_same_shares_as_the_one_who_read_the_stream(tmp_path, resync):
     # 1 MB is less than the receive ring holds: the card drops nothing for want of buffers.
     command = [sys.executable, str(ROOT / "examples/receive.py"), "--size", "1", "--loss", "2"]
@@ -63,6 +78,7 @@ def test_the_same_shares_as_the_one_who_read_the_stream(tmp_path, resync):
     assert flow.remote.startswith("10.")
     assert [record.number for record in flow.records] == list(range(len(flow.records)))
     assert not set(flow.bytes_by_fate()) & {Fate.MISSING, Fate.UNFRAMED, Fate.DROPPED}
+    assert_numbered_as_in_wireshark(flow, tmp_path / "tls1.3.card.pcapng")
     # No key is in anything that is shown.
     keys = set(KEY_LOG.findall((tmp_path / "tls1.3.keys").read_text()))
     assert len(keys) > 2

@@ -32,9 +32,6 @@ def test_every_fate_is_seen(flow, tmp_path):
     assert {piece.fate for piece in flow.pieces} >= {Fate.DECRYPTED, Fate.PARTLY, Fate.SOFTWARE}
     for fate in {piece.fate for piece in flow.pieces}:
         assert ImageColor.getrgb(FATES[fate].light) in shown, fate
-    again = tmp_path / "again.png"
-    write_png(flow, again)
-    assert again.read_bytes() == path.read_bytes()
 
 
 def test_a_window_shows_what_is_in_it(flow, tmp_path):
@@ -56,7 +53,7 @@ def test_transmit_and_an_empty_flow(tmp_path):
     assert ImageColor.getrgb(FATES[Fate.DROPPED].light) in colours(tmp_path / "sent.png")
     (empty,) = read_flows(Receiving([100]).finish())
     write_png(empty, tmp_path / "empty.png")
-    assert (tmp_path / "empty.png").stat().st_size > 1000
+    assert len(colours(tmp_path / "empty.png")) > 2
 
 
 def test_ranges_have_the_bytes_of_the_pieces(flow):

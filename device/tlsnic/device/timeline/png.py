@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _MOST_RANGES: Final = 6000
 _DETAIL_PACKETS: Final = 45
-_MOST_RECORDS: Final = 40
+_MOST_RECORDS: Final = 60
+_MOST_NUMBERS: Final = 20
 _DETAIL_FROM: Final = 400
 """A flow with so many packets gets a second panel."""
 _ATTENTION: Final = (
@@ -198,22 +199,30 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
 
 
 def _draw_records(flow: Flow, axes: Axes, scale: _Scale, bounds: tuple[int, int]) -> None:
-    """Boundaries and numbers, where they can be told apart."""
-    if sum(bounds[0] <= record.begin <= bounds[1] for record in flow.records) > _MOST_RECORDS:
+    """Boundaries, and as many numbers as there is room for, where they can be told apart."""
+    bottom, top = bounds
+    shown = [record for record in flow.records if record.begin < top and record.end > bottom]
+    if len(shown) > _MOST_RECORDS:
         return
-    for record in flow.records:
-        if bounds[0] <= record.begin <= bounds[1]:
-            axes.axhline(scale.y(record.begin), color="#b5b5b5", linewidth=0.6, zorder=1)
-        low, high = max(record.begin, bounds[0]), min(record.end, bounds[1])
-        if record.number is not None and high - low > (bounds[1] - bounds[0]) / 26:
-            axes.annotate(
-                f"record {record.number}",
-                (1.004, scale.y((low + high) // 2)),
-                xycoords=("axes fraction", "data"),
-                fontsize=7,
-                color="#555555",
-                va="center",
-            )
+    axes.hlines(
+        [scale.y(record.begin) for record in shown],
+        0,
+        1,
+        transform=axes.get_yaxis_transform(),
+        color="#cccccc",
+        linewidth=0.6,
+        zorder=1,
+    )
+    for record in shown[:: 1 + len(shown) // _MOST_NUMBERS]:
+        middle = (max(record.begin, bottom) + min(record.end, top)) // 2
+        axes.annotate(
+            "" if record.number is None else f"record {record.number}",
+            (1.004, scale.y(middle)),
+            xycoords=("axes fraction", "data"),
+            fontsize=7,
+            color="#555555",
+            va="center",
+        )
 
 
 def _draw_gaps(flow: Flow, axes: Axes, scale: _Scale, window: tuple[int, int]) -> None:
