@@ -227,6 +227,10 @@ class PciHost:
         )
         self.msix.reset()
 
+    def let_go(self) -> None:
+        """The configuration space is about to go: nothing is enabled any more."""
+        self._config = memoryview(bytearray(len(self._config)))
+
     def _intx_masked(self, _first: int, _count: int, masked: bool) -> None:
         # The line is level-triggered, the eventfd is not: while it is asserted, unmasking fires again.
         if not masked and self._intx_line:

@@ -166,6 +166,7 @@ class Port:
     def close(self) -> None:
         """Disconnect the client, wipe the card, remove the socket, close the wire."""
         self._closing = True
+        self.host.let_go()
         try:
             self.context.close()
         finally:
