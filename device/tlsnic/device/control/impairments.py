@@ -107,8 +107,8 @@ METHODS: Final = (
     Method(
         "impairments.set",
         set_,
-        "Change that, on any wire. Keys and values are those of `+impair:` (wires.md), and replace "
-        "all that were there. While frames are told apart no super-frames pass. Frames on the way "
+        "Change that, on any wire. Keys and values are those of `+impair:` ([wires.md](wires.md)), and "
+        "replace all that were there. While frames are told apart no super-frames pass. Frames on the way "
         "keep what was decided about them.",
         "as impairments.get",
         (

@@ -209,8 +209,8 @@ METHODS: Final = (
     Method(
         "capture.start",
         capture_start,
-        "Write what passes into a pcapng file (debugging.md). The file is the device's, and only its "
-        "owner may read it.",
+        "Write what passes into a pcapng file ([captures.md](captures.md)). The file is the device's, "
+        "and only its owner may read it.",
         "{path}",
         (
             Param("path", Kind.STRING, _PATH),
