@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tlsnic.device.wire import PcapngReader
 from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,9 +46,15 @@ def test_two_cards():
 
 @pytest.mark.parametrize("name", [pytest.param("transmit.py", marks=with_traffic),
                                   pytest.param("receive.py", marks=with_traffic)])  # fmt: skip
-def test_tls_to_and_from_openssl(name):
-    printed = run(name, "--size", "2", "--seed", "4")
+def test_tls_to_and_from_openssl(name, tmp_path):
+    files = ("--pcap", str(tmp_path), "--bus", "--secrets")
+    printed = run(name, "--size", "2", "--seed", "4", *files)
     assert printed.count("equal") == 2, printed
     assert "DIFFERENT" not in printed
     for version in ("1.2", "1.3"):
         assert f"TLS {version} TLS1" in printed
+        for capture in (f"tls{version}.pcapng", f"tls{version}.card.pcapng"):
+            with (tmp_path / capture).open("rb") as stream:
+                reader = PcapngReader(stream, capture)
+                assert len(list(reader)) > 1000
+                assert len(reader.secrets) == 1
