@@ -20,3 +20,6 @@ _load("marked_stream", "../tls")
 certificates = _load("test_handshake", "../tls").certificates
 _load("test_software", "../tls")
 _load("sending")
+_load("tcp_link", "../tcp")
+_load("core_card", "../tls")
+_load("network")

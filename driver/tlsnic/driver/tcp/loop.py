@@ -102,7 +102,8 @@ class TcpLoop(ABC):
         """
         busy = False
         for port in self.ports:
-            if port.nic.receive_tags:  # questions of the card, and responses to what was answered
+            # Questions of the card, and responses to what was answered; link changes.
+            if port.watches_events or port.nic.receive_tags:
                 port.nic.poll_events()
             busy |= self._receive(port)
         busy_sending = self._send()
@@ -199,6 +200,10 @@ class TcpLoop(ABC):
             connection = self._unknown(port, packet, segment, now_ns)
             if connection is None:
                 return
+        self._deliver(connection, segment, now_ns)
+
+    def _deliver(self, connection: Connection, segment: wire.Segment, now_ns: int) -> None:
+        """A segment of a connection has come."""
         connection.receive_segment(segment, now_ns)
 
     # Sending

@@ -53,6 +53,8 @@ class Port:
         self.backlog: deque[tuple[Transmit, Outgoing]] = deque()
         self.delayed = 0
         self.bad_frames = 0
+        self.watches_events = False
+        """Whether a wait ends with an event of the card's, such as a link change."""
         self._held: deque[tuple[int, Callable[[], None]]] = deque()  # until this ticket is done
         wanted = Offload.RX_CHECKSUM | Offload.RX_TLS
         nic.offloads = nic.offloads | (nic.capabilities.offloads & wanted)
@@ -116,6 +118,6 @@ class Port:
         queues: list[Queue] = [self.rx]
         if self.backlog:
             queues.append(self.tx)
-        if self.nic.receive_tags:
+        if self.watches_events or self.nic.receive_tags:
             queues.append(self.nic.events)
         return queues

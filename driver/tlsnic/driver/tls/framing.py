@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES, MAX_PADDING, RecordKind
 from tlsnic.driver.tls.session import ReadableBuffer, TlsSession
@@ -19,6 +19,30 @@ ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT = 21, 22, 23, 24
 
 _HEADER = Struct(">BHH")
 _MAX_RECORD_NUMBER = (1 << 64) - 1
+
+
+class Record(Protocol):
+    """A laid-out record, wherever its bytes are; see `LaidOutRecord`."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def data(self) -> bytes:
+        """All of it; may be a copy."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def prefix_bytes(self) -> int: ...
+
+    @property
+    def content_bytes(self) -> int: ...
+
+    @property
+    def padding(self) -> int: ...
 
 
 class LaidOutRecord(NamedTuple):
@@ -36,6 +60,11 @@ class LaidOutRecord(NamedTuple):
     """Protected bytes between prefix and room; TLS 1.3: with inner type and zero padding."""
     padding: int
     """TLS 1.3: zeros behind the inner type. CBC: the padding length, 0 to 255. Else 0."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.data)
 
 
 class Framer:

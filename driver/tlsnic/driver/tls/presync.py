@@ -23,13 +23,14 @@ def presync_parts(
     """
     start, record, _ = entry
     offset = sequence - start & _SEQUENCE_MASK
-    end, total = offset + length, len(record.data)
+    end, total = offset + length, record.size
     needs_prefix = offset >= record.prefix_bytes and (
         is_cbc or end > record.prefix_bytes + record.content_bytes or (moves and end < total)
     )
-    prefix = record.data[:offset] if needs_prefix else b""
+    data = record.data
+    prefix = data[:offset] if needs_prefix else b""
     flags = (_UPDATE_STATE if moves else 0) | (_PREFIX if prefix else 0)
-    head = record.data[: record.prefix_bytes]
+    head = data[: record.prefix_bytes]
     return TlsPresync.STRUCT.pack(start, flags, len(prefix), record.number, head), prefix
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Final, NamedTuple
 
-from tlsnic.driver.tls.framing import LaidOutRecord
+from tlsnic.driver.tls.framing import Record
 
 _SEQUENCE_MASK = 0xFFFF_FFFF
 _SIGN = 1 << 31
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
     start_sequence: int
     """TCP sequence number of its first byte."""
-    record: LaidOutRecord
+    record: Record
     session_epoch: int
     """How many rekeys came before it."""
 
@@ -66,7 +66,7 @@ class RecordMap:
         """The last record; None when all are acknowledged."""
         return self._entries[-1] if self._entries else None
 
-    def add(self, tcp_sequence: int, record: LaidOutRecord) -> Entry:
+    def add(self, tcp_sequence: int, record: Record) -> Entry:
         """Append a record. Raises ValueError when it does not start where the last one ended."""
         if tcp_sequence != self.end_sequence:
             raise ValueError(f"a record at {tcp_sequence:#x}; the last ends at {self._end_text}")
@@ -74,7 +74,7 @@ class RecordMap:
         entry = Entry(tcp_sequence, record, bisect_right(self._epoch_starts, start) - 1)
         self._starts.append(start)
         self._entries.append(entry)
-        self._end = start + len(record.data)
+        self._end = start + record.size
         return entry
 
     def get(self, sequence: int) -> Entry | Marker | None:

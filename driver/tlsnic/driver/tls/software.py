@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.abi.suites import BLOCK_BYTES, HEADER_BYTES, RecordKind
-from tlsnic.driver.tls.framing import LaidOutRecord
+from tlsnic.driver.tls.framing import Record
 from tlsnic.driver.tls.records import Entry, RecordMap
 from tlsnic.driver.tls.session import TlsSession
 
@@ -72,7 +72,7 @@ class SoftwareTls:
             entry.record.number in self._ivs for entry in records if entry.record.number < number
         )
 
-    def encrypt(self, record: LaidOutRecord, iv: bytes | None = None, epoch: int = 0) -> bytes:
+    def encrypt(self, record: Record, iv: bytes | None = None, epoch: int = 0) -> bytes:
         """The wire record. iv: TLS 1.0, the last ciphertext block before the record, when it is
         not known here. Raises UnknownChainError."""
         session = self._sessions[epoch]
@@ -95,7 +95,7 @@ class SoftwareTls:
         sealed = cipher(bytes(session.key)).encrypt(nonce, body, additional)
         return data[:prefix_bytes] + sealed
 
-    def _encrypt_cbc(self, session: TlsSession, record: LaidOutRecord, iv: bytes | None) -> bytes:
+    def _encrypt_cbc(self, session: TlsSession, record: Record, iv: bytes | None) -> bytes:
         layout, data, number = session.layout, record.data, record.number
         prefix_bytes, content_bytes = record.prefix_bytes, record.content_bytes
         version = layout.wire_version
