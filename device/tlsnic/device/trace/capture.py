@@ -208,10 +208,14 @@ class CaptureFile:
             data, length = b"", record.length
         elif record.purpose == _DATA and length > self._snap_bytes:
             data = data[: self._snap_bytes]
+        head = bytearray(record.pack())
         if len(data) < length:
-            record = record._replace(flags=record.flags | _TRUNCATED)
+            head[record.OFFSET_FLAGS] |= _TRUNCATED
         direction = Direction.OUTBOUND if written else Direction.INBOUND
-        self._write(name, record, bytes(data), direction, length)
+        self._packet(
+            _NUMBER[name], (head, bytes(data)), record.now_ns, direction, len(head) + length,
+            _NOTHING,
+        )  # fmt: skip
 
     def _put_interrupt(self, record: TraceInterrupt, _data: Buffer) -> None:
         self._write("interrupts", record, b"", Direction.OUTBOUND)
@@ -239,15 +243,8 @@ class CaptureFile:
 
     # Into the file ------------------------------------------------------------------------------
 
-    def _write(
-        self,
-        name: str,
-        record: Structure,
-        data: bytes,
-        direction: Direction,
-        length: int | None = None,
-    ) -> None:
-        original = record.SIZE + (len(data) if length is None else length)
+    def _write(self, name: str, record: Structure, data: bytes, direction: Direction) -> None:
+        original = record.SIZE + len(data)
         now_ns = record[_NOW_NS]
         self._packet(_NUMBER[name], (record.pack(), data), now_ns, direction, original, _NOTHING)
 
