@@ -1,7 +1,8 @@
 """flows.*: the flow contexts, their trackers and counters. Never a key, nor anything made from one."""
 
-import ipaddress
 from itertools import islice
+from socket import AF_INET, AF_INET6, inet_ntop
+from struct import Struct
 from typing import Final
 
 from tlsnic.device.control.card import Card
@@ -20,19 +21,27 @@ from tlsnic.device.tls.rx_flow import RxFlow
 from tlsnic.device.tls.table import Flow
 
 MAX_FLOWS: Final = 4096
+FLOWS_PER_ANSWER: Final = 1024
+"""More would keep the card waiting."""
+_IPV4_KEY: Final = Struct("!4s4sHH")
+_IPV6_KEY: Final = Struct("!16s16sHH")
+"""As `headers.flow_key`."""
 
 
 def _endpoints(flow: Flow) -> tuple[str, str]:
     """Source and destination of the flow's packets."""
     raw = flow.address
-    size = (len(raw) - 4) // 2
-    ends = []
-    for number in range(2):
-        address = ipaddress.ip_address(raw[number * size : (number + 1) * size])
-        port = int.from_bytes(raw[2 * size + 2 * number : 2 * size + 2 * number + 2], "big")
-        shown = f"[{address}]" if address.version == 6 else str(address)
-        ends.append(f"{shown}:{port}")
-    return ends[0], ends[1]
+    if len(raw) == _IPV4_KEY.size:
+        source, destination, source_port, destination_port = _IPV4_KEY.unpack(raw)
+        return (
+            f"{inet_ntop(AF_INET, source)}:{source_port}",
+            f"{inet_ntop(AF_INET, destination)}:{destination_port}",
+        )
+    source, destination, source_port, destination_port = _IPV6_KEY.unpack(raw)
+    return (
+        f"[{inet_ntop(AF_INET6, source)}]:{source_port}",
+        f"[{inet_ntop(AF_INET6, destination)}]:{destination_port}",
+    )
 
 
 def summary(flow: Flow) -> dict[str, Json]:
@@ -126,7 +135,9 @@ def list_(card: Card, first: int, count: int) -> Json:
     flows = card.nic.flows
     return {
         "total": len(flows),
-        "flows": [summary(flow) for flow in islice(flows, first, first + count)],
+        "flows": [
+            summary(flow) for flow in islice(flows, first, first + min(count, FLOWS_PER_ANSWER))
+        ],
     }
 
 
@@ -191,7 +202,8 @@ METHODS: Final = (
     Method(
         "flows.list",
         list_,
-        "The flows, in the order they were made. `local` is the side of the card's host.",
+        "The flows, in the order they were made. `local` is the side of the card's host. An answer has "
+        f"{FLOWS_PER_ANSWER} at most; `total` says how many there are.",
         f"{{total, flows: [{_SUMMARY}]}}",
         tuple(slice_params("flow", 256, MAX_FLOWS)),
     ),

@@ -12,8 +12,8 @@ _INTRODUCTION = f"""\
 
 `tlsnic shell` and other programs look into a running device, and change it, by a Unix socket. By default it
 is called as the vfio-user socket (of the first card) with `.control` behind it; `--control PATH` puts it
-elsewhere, `--no-control` leaves it out. Only the device's user and root may connect. Up to {MAX_CLIENTS} clients
-may be there at once, and one that is idle costs the device nothing.
+elsewhere, `--no-control` leaves it out. Only the device's user and root may connect.
+There may be {MAX_CLIENTS} clients at once, and one that is idle costs the device nothing.
 
 Each line is one JSON value in UTF-8, at most {MAX_LINE_BYTES >> 20} MiB long:
 

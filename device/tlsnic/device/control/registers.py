@@ -14,7 +14,7 @@ from tlsnic.device.control.protocol import (
 )
 
 _MAPS: Final = {0: r.BAR0, 2: r.BAR2}
-MAX_ITEMS: Final = 4096
+MAX_ITEMS: Final = 1024
 _WIDTHS: Final = (8, 16, 32, 64)
 _ALL: Final = {
     bar: tuple(
