@@ -13,12 +13,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tlsnic.qemu.conformance_report import Report, ktap_end, merged, parse_rows
-from tlsnic.qemu.errors import EXIT_FAILURE, UserError
+from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
+from tlsnic.qemu.errors import EXIT_FAILURE, GuestTimeoutError, UserError, VmDiedError
 from tlsnic.qemu.supervise import Child, run_async
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ REPORT_METHOD = "conformance.report"
 CONTROL_VARIABLE = "TLSNIC_CONTROL"
 """Set in a guest that has a control channel to the host: its virtio-serial port."""
 GUEST_TIMEOUT_S = 300.0
+MOST_RECORDED = 20
+"""Failed tests that are run again to be recorded."""
 _CLEAN_UP_S = 10.0
 # Python is some 29 times slower in an emulated guest, so pytest does only what is needed there.
 # Rewriting the assertions alone takes seconds; local variables tell almost as much.
@@ -61,6 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("intx", "msix"),
         help="with --guest: only the guest with uio_pci_generic and INTx, or only the one with "
         "vfio-pci and MSI-X (default: both, side by side)",
+    )
+    parser.add_argument(
+        "--record-failures",
+        type=Path,
+        default=Path("out/records"),
+        metavar="FOLDER",
+        help="with --guest: run tests that failed once more, and when one fails again keep a record "
+        "of the cards there for `tlsnic replay` (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-record",
+        action="store_const",
+        const=None,
+        dest="record_failures",
+        help="with --guest: do not run failed tests again to record them",
     )
 
 
@@ -168,6 +185,10 @@ def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
         path = work / "report.json"
         command = [sys.executable, "-m", "tlsnic.qemu.cli", "conformance", "--guest"]
         command += ["--part", "msix", "--accel", args.accel, "--json", str(path)]
+        if args.record_failures is None:
+            command += ["--no-record"]
+        else:
+            command += ["--record-failures", str(args.record_failures)]
         if args.rows:
             command += ["--rows", args.rows]
         second = Child(command, name="the guest with MSI-X", stdout=output, stderr=output)
@@ -205,42 +226,87 @@ def _renamed(report: Report, way: str) -> Report:
 def _in_guest(
     args: argparse.Namespace, *, way: str, setup: Setup | None = None
 ) -> tuple[Report | None, int]:
+    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
+
+    _root()
+    setup = setup or prepare(args.accel)
+    command = suite_command(args, SUITE, python="python3", extra=_GUEST_OPTIONS)
+    if way == "vfio":
+        command[-1:] = ["-k", MSIX_TESTS, *(f"{SUITE}/{name}" for name in MSIX_FILES)]
+    report, status = _run_guest(command, way, setup, _show)
+    if report is not None and args.record_failures is not None:
+        _record_failures(report, args.record_failures, way, setup)
+    return report, status
+
+
+def _record_failures(report: Report, folder: Path, way: str, setup: Setup) -> None:
+    """Run the tests that failed again, and keep what the cards saw and did if one fails again.
+
+    Not the first time, because that would cost all the tests that pass: a suite that was recorded
+    as a whole took half as long again, and 0.5 GB.
+    """
+    failed = [result.name for result in report.results if result.outcome == FAILED]
+    if not failed:
+        return
+    some = failed[:MOST_RECORDED]
+    count = f"{len(some)} of {len(failed)}" if len(some) < len(failed) else str(len(failed))
+    print(f"--- running again with a record of the cards: {count} failed tests", file=sys.stderr)
+    command = [
+        *("python3", "-m", "pytest", "-c", f"{SUITE}/pytest.ini", "--rootdir", SUITE, "--ktap"),
+        *(*_GUEST_OPTIONS, *(f"{SUITE}/{name}" for name in some)),
+    ]
+    with contextlib.suppress(VmDiedError, GuestTimeoutError):  # told before, or kept all the same
+        again, _ = _run_guest(command, way, setup, lambda _data: None, folder)
+        if again is not None and again.ok:
+            print("--- this time they passed: no record is kept", file=sys.stderr)
+
+
+def _run_guest(
+    command: Sequence[str],
+    way: str,
+    setup: Setup,
+    show: Callable[[bytes], None],
+    record_folder: Path | None = None,
+) -> tuple[Report | None, int]:
+    """Run pytest in a guest with both cards. With `record_folder`: keep records of them there
+    unless all passed."""
+    from tlsnic.qemu.failure_records import FailureRecords  # noqa: PLC0415
     from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine  # noqa: PLC0415
     from tlsnic.qemu.peer.device import device_argv  # noqa: PLC0415
     from tlsnic.qemu.peer.service import Service  # noqa: PLC0415
     from tlsnic.qemu.run import run_in_guest  # noqa: PLC0415
-    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
-    _root()
-    setup = setup or prepare(args.accel)
     reports: list[Report] = []
 
     def take(report: Mapping[str, object]) -> None:
         reports.append(Report.from_json(report))
 
-    with work_directory() as work, contextlib.closing(Service(work)) as service:
-        traffic = service.traffic.start_device()
+    with work_directory() as work, contextlib.ExitStack() as undo:
+        records = FailureRecords(work, record_folder, way)
+        keep = undo.enter_context(contextlib.ExitStack())
+        keep.callback(records.keep)  # also when the run breaks off; when the cards have ended
+        service = undo.enter_context(contextlib.closing(Service(work)))
+        traffic = service.traffic.start_device(records.path_for("tap"))
         machine = Machine(
             devices=[traffic.socket_path],
             memory_mib=MEMORY_ABOVE_4G_MIB,
             iommu=way == "vfio",
         )
-        command = suite_command(args, SUITE, python="python3", extra=_GUEST_OPTIONS)
-        if way == "vfio":
-            command[-1:] = ["-k", MSIX_TESTS, *(f"{SUITE}/{name}" for name in MSIX_FILES)]
         result = run_in_guest(
             command,
-            device_cmd=device_argv(service.far_end.spec),
+            device_cmd=device_argv(service.far_end.spec, record=records.path_for("device")),
             on_call={**service.methods(), REPORT_METHOD: take},
-            on_output=_show,
+            on_output=show,
             timeout_s=GUEST_TIMEOUT_S,
             machine=machine,
             env={"TLSNIC_BUS": way},
             setup=setup,
         )
         report = reports[0] if reports else None
-        if result.exit_status or report is None or not report.ok:
+        if not result.exit_status and report is not None and report.ok:
+            keep.pop_all()
+        elif record_folder is None:
             _explain(result.device_log, "the device")
             _explain(traffic.log(), "the device on the TAP")
             _explain(result.console, "the guest's console")

@@ -20,11 +20,12 @@ _LOG_BYTES = 1 << 16
 
 
 def device_argv(
-    wire: str, *, socket: str = "{socket}", mac: str = "", capture: str = ""
+    wire: str, *, socket: str = "{socket}", mac: str = "", capture: str = "", record: str = ""
 ) -> list[str]:
     """The command line of a device on `wire`; `socket` is where its vfio-user socket shall be."""
     options = ["--mac", mac] if mac else []
     options += ["--capture", capture] if capture else []
+    options += ["--record", record] if record else []
     return [sys.executable, "-m", "tlsnic.device", "--socket", socket, "--wire", wire, *options]
 
 
@@ -43,11 +44,14 @@ class DeviceProcess:
         name: str = "device",
         mac: str = "",
         capture: str = "",
+        record: str = "",
     ) -> None:
         self.socket_path = directory / f"{name}.sock"
         self.log_path = directory / f"{name}.log"
         self._log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
-        argv = device_argv(wire, socket=str(self.socket_path), mac=mac, capture=capture)
+        argv = device_argv(
+            wire, socket=str(self.socket_path), mac=mac, capture=capture, record=record
+        )
         with self.log_path.open("ab") as log:
             self.child = Child(
                 argv,

@@ -59,11 +59,13 @@ class Traffic:
             self._namespace = namespace
         return self._namespace
 
-    def start_device(self) -> DeviceProcess:
-        """A second card, whose wire is the namespace's TAP."""
+    def start_device(self, record: str = "") -> DeviceProcess:
+        """A second card, whose wire is the namespace's TAP; `record` is the file of its record."""
         if self.device is None:
             wire = f"tap:{TAP},netns={self.namespace.path}"
-            self.device = DeviceProcess(self._directory, wire, name="traffic", mac=MAC)
+            self.device = DeviceProcess(
+                self._directory, wire, name="traffic", mac=MAC, record=record
+            )
         return self.device
 
     def serve(self, *, kind: str, size_bytes: int = 0, seed: int = 0, ipv6: bool = False) -> object:
