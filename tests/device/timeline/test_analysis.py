@@ -12,6 +12,7 @@ from trace_bench import HANDLE, OUTCOMES, Receiving, Trace, lossy, make_records,
 from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsOutcome, TlsTrackerState
 from tlsnic.device.timeline.model import Fate, Offloaded
 from tlsnic.device.timeline.reading import read_flows
+from tlsnic.device.timeline.summary import packets
 
 DECRYPTED, AS_ON_WIRE = TlsOutcome.DECRYPTED, TlsOutcome.AS_ON_WIRE
 
@@ -248,6 +249,10 @@ def test_transmit():
         Fate.PRESYNCED
     }
     assert all(p.frame for p in flow.packets if p.outcome is not TlsOutcome.DROPPED)
+    assert packets(flow) == (
+        "8 encrypted in order, 1 encrypted out of order, 1 before offload,"
+        " 1 dropped or not looked at"
+    )
 
 
 def test_a_trace_that_begins_in_mid_stream():

@@ -16,7 +16,19 @@ from tlsnic.abi.structures import TraceTlsEvent, TraceTlsPacket
 
 from .coverage import Coverage, Gaps
 from .framing import Framing
-from .model import Fate, Flow, Judged, Mark, Offloaded, Packet, Piece, Question, Record, Span
+from .model import (
+    TRANSMITTED,
+    Fate,
+    Flow,
+    Judged,
+    Mark,
+    Offloaded,
+    Packet,
+    Piece,
+    Question,
+    Record,
+    Span,
+)
 
 FAR_BYTES: Final = 16 << 20
 """A packet further than this from the stream's end is no part of it (as the card has it)."""
@@ -24,12 +36,6 @@ FAR_PACKETS: Final = 16
 """So many of them, each behind the other, and the stream is there."""
 _HALF: Final = 1 << 31
 _SPACE: Final = 1 << 32
-_TRANSMITTED: Final = {
-    TlsOutcome.ENCRYPTED: Fate.ENCRYPTED,
-    TlsOutcome.PRESYNCED: Fate.PRESYNCED,
-    TlsOutcome.BYPASSED: Fate.BYPASSED,
-    TlsOutcome.DROPPED: Fate.DROPPED,
-}
 _MARKS: Final = (
     TlsEvent.CREATED,
     TlsEvent.DESTROYED,
@@ -323,7 +329,7 @@ class Analysis:
         if packet.outcome in (None, TlsOutcome.DROPPED):
             return self._by_record(index, packet.begin, packet.end, begins, Fate.DROPPED)
         if not self._receives:
-            fate = _TRANSMITTED[packet.outcome or TlsOutcome.DROPPED]
+            fate = TRANSMITTED[packet.outcome or TlsOutcome.DROPPED]
             return self._by_record(index, packet.begin, packet.end, begins, fate)
         pieces = []
         at = packet.begin
@@ -368,7 +374,7 @@ class Analysis:
         for begin, end, owner in self._coverage.within(low, high):
             self._without(at, begin, found)
             outcome = self.flow.packets[owner].outcome or TlsOutcome.DROPPED
-            fate = None if self._receives else _TRANSMITTED[outcome]
+            fate = None if self._receives else TRANSMITTED[outcome]
             for piece in self._by_record(owner, begin, end, begins, fate):
                 _append(found, piece.begin, piece.end, piece.fate)
             at = end

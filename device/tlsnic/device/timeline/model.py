@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsOutcome, TlsTrackerState
 
@@ -29,6 +29,15 @@ class Fate(enum.Enum):
     AGAIN = "had it already"
     DROPPED = "dropped or not looked at"
     MISSING = "never seen"
+
+
+TRANSMITTED: Final = {
+    TlsOutcome.ENCRYPTED: Fate.ENCRYPTED,
+    TlsOutcome.PRESYNCED: Fate.PRESYNCED,
+    TlsOutcome.BYPASSED: Fate.BYPASSED,
+    TlsOutcome.DROPPED: Fate.DROPPED,
+}
+"""What became of a packet that goes out."""
 
 
 class Offloaded(enum.Enum):

@@ -12,7 +12,7 @@ from tlsnic.abi.enums import TlsDirection, TlsEvent, TlsTrackerState
 
 from .look import EVENTS, FATES, STATES
 from .model import Fate, Flow, Piece
-from .summary import questions, shares
+from .summary import packets, questions, shares
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -68,12 +68,11 @@ class _Scale:
 def ranges(flow: Flow, pieces: Iterable[Piece], most: int = _MOST_RANGES) -> list[Range]:
     """Join pieces of one fate that follow each other in the stream, in the time in which no more
     than `most` ranges fit."""
-    packets = flow.packets
     slack_ns = (flow.end_ns - flow.begin_ns) // most
     last: dict[Fate, Range] = {}
     found: list[Range] = []
     for piece in pieces:
-        time_ns = packets[piece.packet].time_ns
+        time_ns = flow.packets[piece.packet].time_ns
         open_range = last.get(piece.fate)
         if open_range is not None and piece.begin == open_range.end:
             quick = time_ns - open_range.end_ns <= max(slack_ns, 1)
@@ -90,10 +89,10 @@ def ranges(flow: Flow, pieces: Iterable[Piece], most: int = _MOST_RANGES) -> lis
 def telling_moment(flow: Flow) -> tuple[int, int] | None:
     """Some packets around the gap that led to the most: a question and its answer, if there was
     one. None when there is no gap, or so few packets that all of it can be seen at once."""
-    packets, gaps = flow.packets, flow.gaps
-    if len(packets) < _DETAIL_FROM or not gaps:
+    gaps = flow.gaps
+    if len(flow.packets) < _DETAIL_FROM or not gaps:
         return None
-    times = sorted({packet.time_ns for packet in packets})
+    times = sorted({packet.time_ns for packet in flow.packets})
     around = min(_DETAIL_PACKETS, max(5, len(times) // 40))
     answered = [one for one in flow.questions if one.answer is TlsEvent.ANSWERED]
     searches = [span.begin_ns for span in flow.states if span.state is TlsTrackerState.SEARCH]
@@ -136,11 +135,14 @@ def _draw(
 ) -> None:
     receives = flow.direction is TlsDirection.RECEIVE
     figure.suptitle(flow.title, fontsize=12, fontweight="bold", x=0.01, ha="left")
-    heights = [14, 0.8, 11, 0.8] if moment else [14, 0.8]
+    band = 0.8 if flow.states else 0.05
+    heights = [14, band, 11, band] if moment else [14, band]
     grid = figure.add_gridspec(len(heights), 2, width_ratios=[40, 1], height_ratios=heights)
     main = figure.add_subplot(grid[0, 0])
     whole = _panel(flow, main, window)
-    what = f"records  {shares(flow)}\nresync   {questions(flow)}" if receives else ""
+    what = f"packets  {packets(flow)}"
+    if receives:
+        what = f"records  {shares(flow)}\nresync   {questions(flow)}"
     main.set_title(what, loc="left", fontsize=9, family="DejaVu Sans Mono")
     _band(flow, figure.add_subplot(grid[1, 0], sharex=main), whole, window)
     _end(flow, figure.add_subplot(grid[0, 1], sharey=main), whole)
@@ -159,12 +161,12 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
     from matplotlib.collections import LineCollection  # noqa: PLC0415 - slow, as above
 
     low, high = window
-    packets = flow.packets
-    inside = [piece for piece in flow.pieces if low <= packets[piece.packet].time_ns <= high]
+    times = [packet.time_ns for packet in flow.packets]
+    inside = [piece for piece in flow.pieces if low <= times[piece.packet] <= high]
     bottom = min((piece.begin for piece in inside), default=0)
     top = max((piece.end for piece in inside), default=1)
     scale = _Scale.of(high - low, top, flow.begin_ns)
-    moments = len({packets[piece.packet].time_ns for piece in inside})
+    moments = len({times[piece.packet] for piece in inside})
     few = moments < 3 * _DETAIL_PACKETS
     _draw_records(flow, axes, scale, (bottom, top))
     by_fate: dict[Fate, list[Range]] = {}

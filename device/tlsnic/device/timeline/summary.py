@@ -6,7 +6,7 @@ from collections import Counter
 
 from tlsnic.abi.enums import TlsDirection, TlsEvent
 
-from .model import Flow, Offloaded
+from .model import TRANSMITTED, Flow, Offloaded
 
 Json = dict[str, object]
 
@@ -66,6 +66,7 @@ def describe(flow: Flow) -> str:
         lines.append(f"  resync   {questions(flow)}")
     else:
         lines.append(f"  records  {len(flow.records)}")
+        lines.append(f"  packets  {packets(flow)}")
     done = Counter(packet.what for packet in flow.packets)
     late = [gap for gap in flow.gaps if gap.filled_ns is not None]
     lines.append(
@@ -95,3 +96,12 @@ def questions(flow: Flow) -> str:
         f"{answers[TlsEvent.DENIED]} denied, {answers[TlsEvent.STALE]} answered too late, "
         f"{answers[None]} overtaken or open; {hints} hints"
     )
+
+
+def packets(flow: Flow) -> str:
+    """What was done to packets that go out."""
+    done = Counter(packet.outcome for packet in flow.packets)
+    shown = [
+        f"{done[outcome]} {fate.value}" for outcome, fate in TRANSMITTED.items() if done[outcome]
+    ]
+    return ", ".join(shown) or "none"
