@@ -66,11 +66,15 @@ class Packet:
     """One packet on its way down: headers from the Ethernet addresses on, payload, and
     `snd_tag`, a reference that the packet holds until it is sent or dropped (m_pkthdr)."""
 
-    __slots__ = ("flowid", "outgoing", "snd_tag")
+    __slots__ = ("flowid", "is_whole", "outgoing", "snd_tag")
 
-    def __init__(self, outgoing: Outgoing, snd_tag: SndTag | None, flowid: int) -> None:
-        """snd_tag: the caller's reference, a further one is taken."""
+    def __init__(
+        self, outgoing: Outgoing, snd_tag: SndTag | None, flowid: int, *, is_whole: bool = False
+    ) -> None:
+        """snd_tag: the caller's reference, a further one is taken. is_whole: the checksums are
+        there."""
         self.outgoing = outgoing
+        self.is_whole = is_whole
         self.snd_tag = None if snd_tag is None else snd_tag.hold()
         self.flowid = flowid
 
@@ -197,8 +201,12 @@ class Ifnet(ABC):
 
     def output_frame(self, frame: bytes) -> None:
         """Send a whole frame, as ARP has them; lost when that cannot be."""
+        self.output_headers(Outgoing(frame, 0, b"", 0, False), is_whole=True)
+
+    def output_headers(self, outgoing: Outgoing, *, is_whole: bool = False) -> None:
+        """Send a packet with all its headers; lost when that cannot be."""
         try:
-            self.if_transmit(Packet(Outgoing(frame, 0, b"", 0, False), None, 0))
+            self.if_transmit(Packet(outgoing, None, 0, is_whole=is_whole))
         except OSError:
             return
 
@@ -314,7 +322,7 @@ class NicIfnet(Ifnet):
                 parts = [memoryview(payload)]
             queue.send_chain(
                 [(headers, 0), *[(part, 0) for part in parts]],
-                flags=_SEGMENT if mss else (_CHECKSUM if _is_ip(headers) else 0),
+                flags=_SEGMENT if mss else (0 if packet.is_whole else _CHECKSUM),
                 mss=mss,
                 header_length=len(headers) if mss else 0,
             )
@@ -378,13 +386,6 @@ class NicIfnet(Ifnet):
         """The card was closed: packets and flows are forgotten."""
         self.port.drop_all()
         self._closing.clear()
-
-
-def _is_ip(headers: bytes) -> bool:
-    kind = headers[12:14]
-    if kind == b"\x81\x00":
-        kind = headers[16:18]
-    return kind in (b"\x08\x00", b"\x86\xdd")
 
 
 def vlan_of(packet: RxPacket) -> int | None:

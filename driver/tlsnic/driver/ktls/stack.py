@@ -353,8 +353,7 @@ class TcpStack(TcpLoop):
             connection.listen()
             self._accepting[connection] = listener
             return connection
-        reset = reset_for(wire.HeaderTemplate(endpoint._replace(vlan=None)), segment)
-        ifp.output_frame(reset.headers)
+        ifp.output_headers(reset_for(wire.HeaderTemplate(endpoint._replace(vlan=None)), segment))
         return None
 
     # Sending
