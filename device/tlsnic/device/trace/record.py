@@ -44,6 +44,11 @@ _ON: Final = {
     TraceType.FRAME: "device",
 }
 _NUMBER: Final = {int(kind): NAMES.index(name) for kind, name in _ON.items()}
+# Plain numbers, because operations of enumerations are calls of Python functions.
+_SECRET: Final = int(TraceFlags.SECRET)
+_DMA_WRITE: Final = int(TraceType.DMA_WRITE)
+_FRAME: Final = int(TraceType.FRAME)
+_COMPLETION: Final = int(DmaPurpose.COMPLETION)
 _COMPLETIONS: Final = NAMES.index("completions")
 _WIRE: Final = NAMES.index("wire")
 _TYPE, _FLAGS, _NOW_NS = 0, 2, 3
@@ -119,15 +124,15 @@ class RecordFile:
             self._mark(f"{_TITLE} {FORMAT}, key {self._seal.identity}")
         kind = record[_TYPE]
         now_ns = self._now_ns = record[_NOW_NS]
-        if kind == TraceType.FRAME:
+        if kind == _FRAME:
             direction = Direction.OUTBOUND if record[_OUTBOUND] else Direction.INBOUND
             self._write(_NUMBER[kind], (record.pack(),), now_ns, direction)
             self._write(_WIRE, (data,), now_ns, direction)
             return
-        if record[_FLAGS] & TraceFlags.SECRET:
+        if record[_FLAGS] & _SECRET:
             data = self._seal.close(record, data)
         interface = _NUMBER[kind]
-        if kind == TraceType.DMA_WRITE and record[_PURPOSE] == DmaPurpose.COMPLETION:
+        if kind == _DMA_WRITE and record[_PURPOSE] == _COMPLETION:
             interface = _COMPLETIONS
         direction = Direction.OUTBOUND if kind in _OUTPUTS else Direction.INBOUND
         self._write(interface, (record.pack(), data), now_ns, direction)
