@@ -171,3 +171,37 @@ def test_a_card_at_work(start, tmp_path):
         assert not call("device.info")["bus_master"]
     with control(f"{path}.control") as call:
         until(lambda: call("device.info")["client"] == "listening")
+
+
+def test_a_record_made_under_faults_runs_again_in_the_same_way(start, tmp_path):
+    record = tmp_path / "run.record"
+    process, path = start("--record", str(record))
+    with (
+        control(f"{path}.control") as call,
+        open_bus(f"vfio-user:{path}") as bus,
+        Nic.attach(bus) as nic,
+    ):
+        for name, settings in (
+            ("drop_frames", {"side": "tx"}),
+            ("corrupt_frame", {"side": "tx"}),
+            ("stall_wire", {}),
+            ("delay_doorbells", {"us": 2000}),
+            ("hold_completions", {}),
+            ("swallow_interrupts", {}),
+            ("link_flap", {"ms": 5}),
+        ):
+            call("faults.set", name=name, **settings)
+            before = call("counters.read")["counters"]["TX_PACKETS"]
+            for _ in range(3):
+                nic.tx[0].send(bytes(100))
+            call("faults.clear")
+            until(lambda: call("counters.read")["counters"]["TX_PACKETS"] > before)  # noqa: B023
+        call("faults.set", name="fail_dma", purpose="data")
+        nic.tx[0].send(bytes(100))
+        until(lambda: call("queues.show", kind="TRANSMIT")["error"] == "DMA_FAULT")
+    process.terminate()
+    assert process.wait(TIMEOUT_S) == 0
+    command = [sys.executable, "-m", "tlsnic.qemu.cli", "replay", record]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "as recorded" in done.stdout
