@@ -47,14 +47,15 @@ _LEAVE_OUT = (
 )
 _BUILD = "mnt"
 # `$1` is the tree, `$2` the folder to build in, `$3` the kernel's release, `$4` who shall own what
-# comes out.
+# comes out, `$5` what Kbuild's C shall be.
 _SCRIPT = f"""\
 set -e
 mount --bind /dev/null "$1/dev/null"
+mount --rbind /proc "$1/proc"
 mount --bind "$2" "$1/{_BUILD}"
 trap 'chown -R "$4" "$2"' EXIT
-LANG=C chroot "$1" /usr/bin/make -s -C /{_BUILD} KDIR="/lib/modules/$3/build" W=1 C=2 \\
-    CHECK="sparse -fdiagnostic-prefix=sparse" -j2
+LANG=C chroot "$1" /usr/bin/make -s -C /{_BUILD} KDIR="/lib/modules/$3/build" W=1 C="$5" \\
+    CHECK=/usr/bin/sparse -j2
 """
 
 
@@ -83,7 +84,7 @@ def headers_recipe(archive: Archive, release: str, suite: str = SUITE) -> Recipe
         tree = into / "tree"
         unpack(_HEADERS_NAME, files, tree, console, leave_out=_LEAVE_OUT)
         shutil.rmtree(debs)
-        for name in ("dev", _BUILD, "tmp"):
+        for name in ("dev", _BUILD, "proc", "tmp"):
             (tree / name).mkdir(exist_ok=True)
         (tree / "dev/null").touch()
         (tree / "usr/bin/awk").unlink(missing_ok=True)
@@ -97,7 +98,7 @@ def headers_recipe(archive: Archive, release: str, suite: str = SUITE) -> Recipe
             "suite": suite,
             "packages": _PACKAGES,
             "leave_out": _LEAVE_OUT,
-            "steps": 2,
+            "steps": 5,
         },
         outputs=(
             "tree/usr/bin/make",
@@ -165,7 +166,8 @@ def _make(tree: Path, work: Path, release: str) -> str:
     prefix = _privilege()
     if "--map-root-user" in prefix:
         owner = "0:0"
-    command = [*prefix, "sh", "-c", _SCRIPT, "sh", str(tree), str(work), release, owner]
+    words = [str(tree), str(work), release, owner, "2" if _sparse_knows(tree) else "0"]
+    command = [*prefix, "sh", "-c", _SCRIPT, "sh", *words]
     try:
         return run(command)
     except CommandError as error:
@@ -173,6 +175,12 @@ def _make(tree: Path, work: Path, release: str) -> str:
             f"{NAME}: the Linux driver does not build for Linux {release}:\n{error.output}",
             "mend the sources in driver/linux",
         ) from error
+
+
+def _sparse_knows(tree: Path) -> bool:
+    """Whether trixie's sparse understands these headers. From 7.3 on they ask for a newer one."""
+    makefiles = (tree / "usr/src").glob("linux-headers-*-common/Makefile")
+    return not any("checker-valid.sh" in makefile.read_text() for makefile in makefiles)
 
 
 def _privilege() -> list[str]:
