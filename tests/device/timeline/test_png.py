@@ -65,3 +65,19 @@ def test_ranges_have_the_bytes_of_the_pieces(flow):
             sizes[piece.fate] -= piece.end - piece.begin
         assert not any(sizes.values())
     assert len(ranges(flow, flow.pieces, 10)) < len(flow.pieces) / 4
+
+
+def test_a_single_packet_is_seen_wherever_it_is(tmp_path):
+    green = ImageColor.getrgb(FATES[Fate.AGAIN].light)
+    path = tmp_path / "few.png"
+    again = range(100, 3000, 317)
+    receiving = Receiving([1000] * 3000)
+    for number in range(3000):
+        for _ in range(2 if number in again else 1):
+            receiving.arrive(number * 1022, (number + 1) * 1022)
+    (flow,) = read_flows(receiving.finish())
+    write_png(flow, path, (flow.begin_ns, flow.begin_ns + 50_000))
+    in_legend = colours(path)[green]
+    write_png(flow, path)
+    # Each is a square of four points, much less than a pixel of which are its bytes.
+    assert colours(path)[green] >= in_legend + 12 * len(again)

@@ -183,6 +183,8 @@ def _panel(flow: Flow, axes: Axes, window: tuple[int, int]) -> _Scale:
                 colors=FATES[fate].light,
                 linewidths=min(14, 420 / max(moments, 1)) if few else 4,
                 capstyle="butt" if few else "projecting",
+                # Snapped to pixels, a short line would have no length and not be drawn at all.
+                snap=False,
                 zorder=3 + order / 100,
             )
         )
