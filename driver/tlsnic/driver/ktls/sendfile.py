@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tlsnic.driver.ktls.mbuf import Mbuf
 from tlsnic.driver.ktls.pages import Page
 from tlsnic.driver.ktls.session import TLS_MAX_MSG_SIZE_V10_2, TLS_RLTYPE_APP
-from tlsnic.driver.ktls.sosend import append, check_can_send, wait_for_space
+from tlsnic.driver.ktls.sosend import WAITING, append, check_can_send, wait_for_space
 
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.socket import Socket
@@ -40,11 +40,12 @@ def vn_sendfile(so: Socket, file: int, offset: int, nbytes: int) -> int:
             length = min(_upto(offset, most, cache.pool.page_bytes), end) - offset
             try:
                 space = wait_for_space(so, min(length, so.so_snd.sb_hiwat), atomic=True)
-                pages, length = _grab(so, file, offset, min(length, space))
-            except OSError:
-                if taken:
-                    return taken
+            except OSError as error:
+                if taken and error.errno in WAITING:
+                    break
                 raise
+            tls = so.so_snd.sb_tls_info  # the mode may have been switched by what ran meanwhile
+            pages, length = _grab(so, file, offset, min(length, space))
             if not length:  # the file is shorter than it was
                 break
             within = offset % cache.pool.page_bytes

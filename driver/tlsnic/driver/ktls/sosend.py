@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import EAGAIN, EINVAL, EMSGSIZE, ENOTCONN, EPIPE, ETIMEDOUT
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tlsnic.driver.ktls.frame import ktls_frame, ktls_permit_empty_frames, ktls_seq
 from tlsnic.driver.ktls.mbuf import Mbuf, ReadableBuffer, m_freem, m_link
@@ -21,6 +21,8 @@ from tlsnic.driver.ktls.software_tx import ktls_enqueue
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.socket import Socket
 
+WAITING: Final = (EAGAIN, ETIMEDOUT)
+"""After which a call returns how much it has taken, if anything."""
 _SS_ISCONNECTED = 0x0002
 _SS_NBIO = 0x0100
 
@@ -68,10 +70,11 @@ def sosend(so: Socket, data: ReadableBuffer, record_type: int | None = None) -> 
         while True:
             try:
                 space = wait_for_space(so, resid - taken, atomic=atomic)
-            except OSError:
-                if taken:
+            except OSError as error:
+                if taken and error.errno in WAITING:
                     return taken
                 raise
+            tls = sb.sb_tls_info  # the mode may have been switched by what ran meanwhile
             count = min(space, resid - taken)
             top = _uiotombuf(so, tls, view[taken : taken + count])
             taken += count

@@ -137,7 +137,8 @@ class ThreadPool:
                 self._sleeping -= 1
 
     def close(self) -> None:
-        """As `WorkerPool.close`; waits for the threads."""
+        """As `WorkerPool.close`; waits for the threads. TimeoutError as `drain`."""
+        self.drain()  # jobs may queue others until then
         with self._condition:
             self._closed = True
             self._condition.notify_all()
