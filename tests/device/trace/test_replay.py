@@ -25,7 +25,8 @@ from tlsnic.abi.structures import (
     TraceTlsEvent,
     TraceTlsPacket,
 )
-from tlsnic.device.trace.replay import CoreFailed, Difference, Replay
+from tlsnic.device.trace.replay import CoreFailed, Replay
+from tlsnic.device.trace.script import Difference
 
 SHORT = settings(
     max_examples=12,

@@ -14,12 +14,12 @@ from tlsnic.device.trace.describe import describe, is_secret, show_bytes
 from tlsnic.device.trace.record import KEY_SUFFIX, Recorded, RecordReader
 from tlsnic.device.trace.replay import (
     CoreFailed,
-    Difference,
     Happened,
     Progress,
     Replay,
-    ReplayedCard,
 )
+from tlsnic.device.trace.replayed_card import ReplayedCard
+from tlsnic.device.trace.script import Difference
 from tlsnic.device.trace.until import GRAMMAR, parse_until
 from tlsnic.device.wire import WireError
 
