@@ -400,7 +400,7 @@ class FakeBackend:
         return {"path": path, "packets": 5, "bytes": 999}
 
     def _capture_list(self):
-        return [{"path": "/tmp/x.pcapng", "packets": 5, "bytes": 999}]
+        return [{"path": "/tmp/x.pcapng", "packets": 5, "bytes": 999, "running": False}]
 
     def _device_reset(self, kind):
         return {"reset_count": 2}

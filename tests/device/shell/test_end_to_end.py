@@ -12,6 +12,7 @@ import pytest
 from tlsnic.abi import registers as r
 from tlsnic.abi.enums import EventMask, Offload
 from tlsnic.device.shell.cast import Terminal
+from tlsnic.device.trace.reader import read_trace
 from tlsnic.driver.bus import open_bus
 from tlsnic.driver.nic import Nic, NicOptions
 from tlsnic.qemu.parts import PartError, libvfio_user_path
@@ -141,6 +142,35 @@ def test_script_for_programs(driver, tmp_path):
     status, _, info = map(json.loads, done.stdout.splitlines())
     assert status["result"][0]["fields"]["LINK_UP"]["value"] == 1
     assert (info["card"], info["result"]["client"]) == (1, "attached")
+
+
+def test_trace_and_capture_of_a_real_device(driver, tmp_path):
+    file = tmp_path / "run.pcapng"
+    lines = [
+        "trace --count 3",
+        "trace register --seconds 0.1",
+        f"capture start {file}",
+        "mark here",
+        "write RX_COALESCE.TIMEOUT_US=77",
+        "capture",
+        "capture stop",
+    ]
+    words = [word for line in lines for word in ("-c", line)]
+    done = script(tmp_path, "--json", *words)
+    assert done.returncode == 0, done.stdout
+    traced, registers, _, mark, _, listed, stopped = (
+        json.loads(line)["result"] for line in done.stdout.splitlines()
+    )
+    assert traced["records"][0]["text"].startswith("input  START")
+    assert {record["type_name"] for record in registers["records"]} <= {
+        "REGISTER_READ",
+        "REGISTER_WRITE",
+    }
+    assert mark["taken"]
+    assert listed[0]["running"]
+    assert stopped["packets"] >= 3
+    records = [record for _, record, _ in read_trace(file) if record.NAME == "trace_register_write"]
+    assert [record.value for record in records] == [77 | 0x40400000]
 
 
 def test_exit_statuses(device, tmp_path):

@@ -145,6 +145,14 @@ def test_no_place_for_the_history_is_no_failure(tmp_path):
     assert isinstance(open_history(tmp_path / "file" / "history"), InMemoryHistory)
 
 
+def test_history_that_goes_away_is_no_failure(tmp_path):
+    history = open_history(tmp_path / "state" / "history")
+    (tmp_path / "state" / "history").unlink()
+    (tmp_path / "state").rmdir()
+    history.append_string("info")
+    assert history.get_strings() == ["info"]
+
+
 def test_history_is_at_home_without_a_state_folder(monkeypatch):
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     assert history_path().parts[-4:] == (".local", "state", "tlsnic", "history")

@@ -35,7 +35,6 @@ def test_rates_of_counters_flows_and_queues(backend):
         "total": 1,
         "flows": [{**FLOW, "packets": 190, "not_offloaded": 20, "payload_bytes": 220_000}],
     }
-    backend.answers["queues.list"] = [{**QUEUES[2], "head": 1}]
     measured = top.measure(before, top.take(backend, 0))
     seconds = measured["seconds"]
     assert seconds == 0.5
@@ -43,7 +42,24 @@ def test_rates_of_counters_flows_and_queues(backend):
     (flow,) = measured["flows"]
     assert (flow["packets_per_s"], flow["bytes_per_s"]) == (220, 200_000)
     assert flow["share"] == pytest.approx(190 / 210)
-    assert measured["queues"][0]["entries_per_s"] == 500, "the ring of 256 went round: 7 to 1"
+
+
+def rates_of(backend, moved, packets, queues):
+    """Rates of transmit queues that moved so far while the card counted so many packets, in 0.5 s."""
+    found = [{**QUEUES[2], "number": number, "producer": 500} for number in range(queues)]
+    backend.answers["queues.list"] = found
+    backend.counters["TX_PACKETS"] = 0
+    before = top.take(backend, 0)
+    backend.answers["queues.list"] = [{**each, "producer": (500 + moved) % 512} for each in found]
+    backend.counters["TX_PACKETS"] = packets
+    measured = top.measure(before, top.take(backend, 0))
+    return [queue["packets_per_s"] for queue in measured["queues"]]
+
+
+def test_rates_of_queues_whose_ring_went_round(backend):
+    assert rates_of(backend, 100, 5 * 512 + 100, 1) == [5320.0]
+    assert rates_of(backend, 100, 200, 2) == [200.0, 200.0]
+    assert rates_of(backend, 100, 1000, 2) == [None, None], "nobody knows which of them went round"
 
 
 def test_first_look_has_no_rates(backend):

@@ -1,5 +1,6 @@
 """The shell at a terminal: line editing, completion, history, questions, and a device that goes away."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -33,7 +34,16 @@ def open_history(path: Path) -> History:
         path.chmod(_OWNER_ONLY)
     except OSError:
         return InMemoryHistory()
-    return FileHistory(path)
+    return LenientHistory(path)
+
+
+class LenientHistory(FileHistory):
+    """A history file that may go away, or the disk under it be full: lines are then not kept."""
+
+    def store_string(self, string: str) -> None:
+        """Keep a line."""
+        with contextlib.suppress(OSError):
+            super().store_string(string)
 
 
 class Interactive:

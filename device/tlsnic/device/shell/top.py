@@ -8,7 +8,8 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from tlsnic.device.shell.render import BAD, DIM, HEAD, NAME, Output, rate, table
 DESCRIPTION: Final = "Queues, flows, rates, drops and diagnostics of a device, live."
 KEYS: Final = "q quit   p pause   s sort"
 SORTS: Final = ("rate", "share", "handle", "packets")
+_PACKETS: Final = {"TRANSMIT": "TX_PACKETS", "RECEIVE": "RX_PACKETS"}
 _MOST_FLOWS: Final = 4096
 _FIXED_LINES: Final = 13
 """Lines of the screen that are not flows or queues."""
@@ -70,11 +72,6 @@ def take(backend: Backend, card: int) -> Look:
     )
 
 
-def _moved(now: int, before: int, size: int) -> int:
-    """How far an index of a ring went on."""
-    return (now - before) % size if size else 0
-
-
 def measure(before: Look | None, now: Look, sort: str = "rate") -> dict[str, Any]:
     """Rates between two looks, for programs and for the screen."""
     seconds = (now.now_ns - before.now_ns) / 1e9 if before else 0.0
@@ -94,21 +91,11 @@ def measure(before: Look | None, now: Look, sort: str = "rate") -> dict[str, Any
         for name, value in now.counters.items()
         if value and ("DROP" in name or name in ("RX_TLS_ERR", "EVENTS_LOST", "RX_CHECKSUM_BAD"))
     }
-    old_queues = {
-        (item["kind"], item["number"]): item for item in (before.queues if before else ())
-    }
-    queues = []
-    for queue in now.queues:
-        if queue["state"] == "DISABLED":
-            continue
-        old: Json = old_queues.get((queue["kind"], queue["number"]), queue)
-        entries = queue["entries"] or queue["completion_entries"]
-        index = "head" if queue["entries"] else "producer"
-        queues.append({**queue, "entries_per_s": per_s(_moved(queue[index], old[index], entries))})
-    old_flows = {item["handle"]: item for item in (before.flows if before else ())}
+    queues = _queue_rates(before, now, per_s)
+    old_flows: dict[int, Any] = {item["handle"]: item for item in (before.flows if before else ())}
     flows = []
     for flow in now.flows:
-        old = old_flows.get(flow["handle"], flow)
+        old = old_flows.get(flow["handle"]) or flow
         packets = flow["packets"] + flow["not_offloaded"] - old["packets"] - old["not_offloaded"]
         payload = flow["payload_bytes"] - old["payload_bytes"]
         flows.append(
@@ -130,6 +117,35 @@ def measure(before: Look | None, now: Look, sort: str = "rate") -> dict[str, Any
         "flows_total": now.flows_total,
         "diagnostics": dict(now.diagnostics),
     }
+
+
+def _queue_rates(
+    before: Look | None, now: Look, per_s: Callable[[int], float | None]
+) -> list[dict[str, Any]]:
+    """Queues in use with packets per second, None where that cannot be told.
+
+    An index goes round, nobody knows how often: the counter of the card tells, when the queue is the
+    only one of its kind, and whether it can have gone round when it is not.
+    """
+    old_queues: dict[Any, Any] = {
+        (item["kind"], item["number"]): item for item in (before.queues if before else ())
+    }
+    used = [queue for queue in now.queues if queue["state"] != "DISABLED"]
+    alone = Counter(queue["kind"] for queue in used)
+    rated = []
+    for queue in used:
+        kind, counter = queue["kind"], _PACKETS.get(queue["kind"])
+        old = old_queues.get((kind, queue["number"]), queue)
+        size = queue["completion_entries"]
+        moved: int | None = (queue["producer"] - old["producer"]) % size if size else 0
+        if counter is not None and before is not None:
+            packets = now.counters.get(counter, 0) - before.counters.get(counter, 0)
+            if alone[kind] == 1:
+                moved = packets
+            elif packets >= size:
+                moved = None
+        rated.append({**queue, "packets_per_s": None if moved is None else per_s(moved)})
+    return rated
 
 
 def ordered(flows: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
@@ -184,7 +200,7 @@ def screen(
             queue["state"],
             f"{queue['pending']}/{queue['entries']}",
             queue.get("not_taken", ""),
-            _rate(queue["entries_per_s"]),
+            _rate(queue["packets_per_s"]),
             _line("" if queue["waits_for"] == "nothing" else queue["waits_for"]),
         )
         for queue in queues[: None if left is None else max(2, left // 2)]
@@ -217,7 +233,7 @@ def screen(
         *(">packets/s", ">bit/s", ">share", ">record"),
     ]
     queue_columns = [
-        *("=queue", "=state", ">pending", ">to take", ">entries/s", "waits for"),
+        *("=queue", "=state", ">pending", ">to take", ">per s", "waits for"),
     ]
     below = _line("\ndrops        ", HEAD).append(drops or "none", "default")
     last = _line("diagnostics  ", HEAD).append(wrong or "none", BAD if wrong else "default")

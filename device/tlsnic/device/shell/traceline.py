@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from tlsnic.abi import structures
-from tlsnic.abi.enums import DmaPurpose, QueueKind, TraceFlags, TraceType
+from tlsnic.abi.enums import DmaPurpose, QueueKind, TlsDirection, TraceFlags, TraceType
 from tlsnic.abi.layout import Structure
 from tlsnic.device.shell import decode
 from tlsnic.device.shell.commands.queues import completion_class, descriptor_class
@@ -85,12 +85,12 @@ def describe(members: dict[str, Any], data: bytes) -> str:
                 return f"interrupt  MSI-X vector {members['vector']}"
             return f"interrupt  INTx {'asserted' if members['asserted'] else 'deasserted'}"
         case TraceType.TLS_PACKET:
+            way = "rx" if members["direction"] == TlsDirection.RECEIVE else "tx"
             return (
-                f"tls    flow {members['handle']:#x} {members['direction_name'].lower()} "
-                f"{members['outcome_name']} TCP {members['tcp_sequence']}+{members['length']}, "
-                f"{members['records']} records ended, next record {members['record_number']}, "
-                f"{members['tracker_state_name']}"
-            )
+                f"tls    flow {members['handle']:#x} {way} {members['outcome_name']} "
+                f"{members['tcp_sequence']}+{members['length']}, {members['records']} end, "
+                f"next {members['record_number']}, {members['tracker_state_name']}"
+            ).removesuffix(", NONE")
         case TraceType.TLS_EVENT:
             return _tls_event(members)
         case TraceType.FRAME:

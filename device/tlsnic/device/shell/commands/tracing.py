@@ -106,7 +106,7 @@ def _stop(shell: Shell) -> None:
 
 
 def _line(record: dict[str, Any], first_ns: int) -> Text:
-    text = Text(f"{(record['now_ns'] - first_ns) / 1e6:12.3f} ms  ", style=DIM)
+    text = Text(f"{(record['now_ns'] - first_ns) / 1e6:10.3f} ms  ", style=DIM)
     return text.append(record["text"], style=_STYLES.get(record["type"], "default"))
 
 
@@ -126,8 +126,14 @@ def run_capture(shell: Shell, arguments: Arguments) -> Result:
         answer = shell.call("capture.stop", **({} if path is None else {"path": path}))
         return Result(answer, [pairs((name, value) for name, value in answer.items())])
     captures = shell.call("capture.list")
-    rows = [tuple(capture.get(key) for key in ("path", "packets", "bytes")) for capture in captures]
-    lines: list[RenderableType] = [table(["path", ">packets", ">bytes"], rows)]
+    rows = [
+        (
+            *(capture.get(key) for key in ("path", "packets", "bytes")),
+            "running" if capture.get("running", True) else "ended: the disk is full",
+        )
+        for capture in captures
+    ]
+    lines: list[RenderableType] = [table(["path", ">packets", ">bytes", "state"], rows)]
     return Result(captures, lines if captures else [note("no capture is running")])
 
 
