@@ -45,11 +45,11 @@ def test_threads_lose_nothing():
 
     def count():
         for _ in range(2000):
-            tree.add("tasks_active")
+            tree.add("stats.enable_calls")
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert tree["tasks_active"] == 8000
+    assert tree["stats.enable_calls"] == 8000

@@ -223,5 +223,5 @@ def test_freeing_twice_is_harmless():
     so.abort()
     so.sofree()
     so.kernel.workers.drain()
-    assert so.is_freed
+    assert so.so_snd.sb_tls_info is None
     assert so.kernel.sysctl["stats.active"] == 0

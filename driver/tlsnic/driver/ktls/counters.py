@@ -33,7 +33,6 @@ SETTINGS: Final[dict[str, int]] = {
 """What can be set, with defaults. maxlen: bytes of a record; ifnet_max_rexmit_pct: percent."""
 
 COUNTERS: Final[tuple[str, ...]] = (
-    "tasks_active",
     "stats.threads",
     "stats.active",
     "stats.enable_calls",
@@ -59,7 +58,7 @@ COUNTERS: Final[tuple[str, ...]] = (
     "bytes_touched.decrypt",
     "bytes_touched.recrypt",
 )
-"""What is counted; those of ciphers, stats.active, tasks_active and the queues go down again."""
+"""What is counted; those of ciphers, stats.active and the queues go down again."""
 
 
 class TlsSysctl:

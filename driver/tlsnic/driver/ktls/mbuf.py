@@ -7,7 +7,7 @@ references to pages, trailer; its `m_len` counts all three, as TCP sequence numb
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -91,7 +91,6 @@ class Mbuf:
         "m_off",
         "m_pkthdr",
         "m_type",
-        "on_free",
     )
 
     def __init__(self, data: ReadableBuffer = b"", m_type: int = MT_DATA, flags: int = 0) -> None:
@@ -104,8 +103,6 @@ class Mbuf:
         self.m_next: Mbuf | None = None
         self.m_nextpkt: Mbuf | None = None
         self.m_pkthdr: PacketHeader | None = None
-        self.on_free: Callable[[Mbuf], None] | None = None
-        """Called by `m_free`, which drops it."""
         self._parts: list[Piece] | None = None
 
     @classmethod
@@ -184,11 +181,6 @@ class Mbuf:
     def is_record_page(self) -> bool:
         """Whether header, payload and trailer lie in one page, one after the other."""
         return bool(self.m_epg_pa) and self.m_epg_hdr_page is self.m_epg_pa[0]
-
-    @property
-    def m_epg_payload_len(self) -> int:
-        """Bytes in the pages."""
-        return sum(len(view) for view in self.payload())
 
     def payload(self) -> list[memoryview]:
         """Views of the payload, page by page."""
@@ -286,9 +278,6 @@ class Mbuf:
             tls, self.m_epg_tls = self.m_epg_tls, None
             if tls is not None:
                 tls.free()
-        done, self.on_free = self.on_free, None
-        if done is not None:
-            done(self)
 
     def __repr__(self) -> str:
         names = [name for name, bit in _FLAG_NAMES if self.m_flags & bit]

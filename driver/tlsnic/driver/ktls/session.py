@@ -191,7 +191,6 @@ class KtlsSession:
         """u64 number of the first record of a send tag's (ifnet mode)."""
         self.inp: object = None
         self.reset_pending = False
-        self.disable_ifnet_pending = False
         self.rx_ifp: object = None
         self.sequential_records = params.tls_vminor == TLS_MINOR_VER_ZERO and params.is_cbc
         self.is_dead = False

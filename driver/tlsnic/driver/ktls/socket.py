@@ -116,6 +116,7 @@ class Socket:
         self.send_lock = RLock()
         """SOCK_IO_SEND_LOCK: one write after the other."""
         self.is_freed = False
+        """The connection is gone."""
 
     # Sending
 
