@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from threading import Condition, Thread, current_thread
+from threading import Condition, Lock, Thread, current_thread
 from time import monotonic
 from typing import Protocol
 
@@ -67,10 +67,12 @@ class ThreadPool:
         self.spread = spread
         self.failures: list[Exception] = []
         self._queues: list[deque[Job]] = [deque() for _ in range(1 if spread else threads)]
-        self._condition = Condition()
+        self._lock = Lock()
+        # A job wakes one worker of its queue, and nobody else.
+        self._filled = [Condition(self._lock) for _ in self._queues]
+        self._idle = Condition(self._lock)
         self._workers: list[Thread] = []
         self._unfinished = 0
-        self._sleeping = 0
         self._closed = False
 
     @property
@@ -80,36 +82,36 @@ class ThreadPool:
 
     def submit(self, index: int, job: Job) -> None:
         """As `WorkerPool.submit`."""
-        with self._condition:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the worker pool is closed")
             if not self._workers:
                 self._start()
-            self._queues[index % len(self._queues)].append(job)
+            number = index % len(self._queues)
+            self._queues[number].append(job)
             self._unfinished += 1
-            if self._sleeping:
-                self._condition.notify_all()
+            self._filled[number].notify()
 
     def _start(self) -> None:
         for number in range(self.threads):
-            queue = self._queues[number % len(self._queues)]
+            at = number % len(self._queues)
             worker = Thread(
-                target=self._work, args=(queue,), name=f"KTLS thr_{number}", daemon=True
+                target=self._work,
+                args=(self._queues[at], self._filled[at]),
+                name=f"KTLS thr_{number}",
+                daemon=True,
             )
             self._workers.append(worker)
             worker.start()
 
-    def _work(self, queue: deque[Job]) -> None:
+    def _work(self, queue: deque[Job], filled: Condition) -> None:
         """ktls_work_thread."""
-        condition = self._condition
         while True:
-            with condition:
+            with self._lock:
                 while not queue:
                     if self._closed:
                         return
-                    self._sleeping += 1
-                    condition.wait()
-                    self._sleeping -= 1
+                    filled.wait()
                 job = queue.popleft()
             try:
                 job.run()
@@ -117,31 +119,28 @@ class ThreadPool:
             except Exception as error:
                 self.failures.append(error)
             del job
-            with condition:
+            with self._lock:
                 self._unfinished -= 1
-                if not self._unfinished and self._sleeping:
-                    condition.notify_all()
+                if not self._unfinished:
+                    self._idle.notify_all()
 
     def drain(self, timeout_s: float = 10.0) -> None:
         """As `WorkerPool.drain`."""
         deadline = monotonic() + timeout_s
-        with self._condition:
-            self._sleeping += 1
-            try:
-                while self._unfinished:
-                    left = deadline - monotonic()
-                    if left <= 0:
-                        raise TimeoutError(f"{self._unfinished} jobs after {timeout_s:g} s")
-                    self._condition.wait(left)
-            finally:
-                self._sleeping -= 1
+        with self._lock:
+            while self._unfinished:
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"{self._unfinished} jobs after {timeout_s:g} s")
+                self._idle.wait(left)
 
     def close(self) -> None:
         """As `WorkerPool.close`; waits for the threads. TimeoutError as `drain`."""
         self.drain()  # jobs may queue others until then
-        with self._condition:
+        with self._lock:
             self._closed = True
-            self._condition.notify_all()
+            for filled in self._filled:
+                filled.notify_all()
         for worker in self._workers:
             if worker is not current_thread():
                 worker.join()
