@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from errno import ECONNRESET
-from threading import RLock
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tlsnic.driver.ktls import sendfile, sockopt, sosend
+from tlsnic.driver.ktls.iolock import IoLock
 from tlsnic.driver.ktls.kernel import Kernel
 from tlsnic.driver.ktls.mbuf import ReadableBuffer
 from tlsnic.driver.ktls.session import KtlsSession, SendTagReference, TlsEnable
@@ -113,7 +113,7 @@ class Socket:
         self.so_state = SS_ISCONNECTED
         self.so_error = 0
         self.so_timeo_s: float | None = None
-        self.send_lock = RLock()
+        self.send_lock = IoLock()
         """SOCK_IO_SEND_LOCK: one write after the other."""
         self.is_freed = False
         """The connection is gone."""
