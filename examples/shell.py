@@ -1,14 +1,17 @@
 """Looks into a card with the shell while it receives TLS on a wire that loses frames.
 
-    .venv/bin/python examples/shell.py                 # as root, or by tlsnic.qemu.rights
-    .venv/bin/python examples/shell.py --docs docs     # also write docs/shell.cast and docs/shell.md
+    .venv/bin/python examples/shell.py             # as root, or by tlsnic.qemu.rights
+    .venv/bin/python examples/shell.py --docs docs --size 2500
 
-Starts examples/receive.py, a terminal of its own, and types every command of the shell into it. Prints
-what a person would have seen. Exit status 0 when each command was answered.
+Starts examples/receive.py, a terminal of its own, and types every command of the shell into it; before
+that, a script has run the same. Prints what a person would have seen; with --docs it is also recorded
+into shell.cast and shell.md, at the pace of people, so that the transfer has to be longer. Exit status 0
+when each command was answered.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -128,10 +131,10 @@ def last_picture(raw: str) -> str:
     return plain(re.split(r"\x1b\[2K|\x1b\[H", raw)[-1])
 
 
-def run(terminal: Terminal, step: Step) -> str:
+def run(terminal: Terminal, step: Step, key_s: float) -> str:
     """Type one line; returns the answer."""
     terminal.press(step.line)
-    terminal.rest(0.4)
+    terminal.rest(max(0.15, 10 * key_s))
     keys = "\r"
     for pattern, following in step.answers:
         terminal.press(keys)
@@ -143,7 +146,7 @@ def run(terminal: Terminal, step: Step) -> str:
     text = terminal.wait_for(last, TIMEOUT_S)
     if "\x1b[2K" in terminal.raw:
         text = last_picture(terminal.raw)
-    terminal.rest(0.8)
+    terminal.rest(25 * key_s)
     text = re.sub(last, "", text).strip("\n")
     # The line that was typed is drawn once more, when Enter is pressed.
     # What is pressed at a question is echoed before the question is drawn again.
@@ -172,7 +175,7 @@ def go_through(
             if step.line == "reset":
                 answers += _outside(folder, key_s, environment, argv)
             step = step._replace(line=step.line.format(handle=f"{handle:#x}"))
-            answers.append((step, run(terminal, step)))
+            answers.append((step, run(terminal, step, key_s)))
         terminal.press("exit\r")
         terminal.wait()
     except BaseException:
@@ -206,6 +209,24 @@ def _outside(
     return answers
 
 
+def for_programs(folder: Path, handle: int) -> list[str]:
+    """The same lines by a script with --json; those that fail."""
+    failed = []
+    argv = [sys.executable, "-m", "tlsnic.qemu.cli", "shell", "--socket", "device.sock", "--json"]
+    for step in STEPS:
+        if step.line not in ("quit", "reset"):  # the one has no answer, the other ends the load
+            argv += ["-c", step.line.format(handle=f"{handle:#x}")]
+    argv += ["-c", "impair both loss=1% reorder=1%", "--yes"]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        document = json.loads(line)
+        if not document["ok"]:
+            failed.append(f"{document['command']}: {document['error']['message']}")
+    if done.returncode and not failed:
+        failed.append(done.stderr)
+    return failed
+
+
 def excerpt(answers: list[tuple[Step, str]]) -> str:
     """The answers as Markdown, long ones cut."""
     lines = []
@@ -228,13 +249,14 @@ def main() -> int:
     parser.add_argument(
         "--docs", type=Path, metavar="FOLDER", help="write shell.cast, shell.md here"
     )
-    parser.add_argument("--size", type=float, default=2500, help="megabytes received (%(default)s)")
+    parser.add_argument("--size", type=float, default=1000, help="megabytes received (%(default)s)")
     parser.add_argument("--loss", type=float, default=1, help="per cent of frames (%(default)s)")
     options = parser.parse_args()
     missing = set(COMMANDS) - {step.line.split()[0] for step in STEPS}
     assert not missing, f"nobody types {missing}"
     with tempfile.TemporaryDirectory() as folder:
         with load(Path(folder), options.size, options.loss) as (place, handle):
+            failed = for_programs(place, handle)
             terminal, answers = go_through(
                 place, Path(folder), handle, 0.03 if options.docs else 0.0
             )
@@ -245,7 +267,7 @@ def main() -> int:
         terminal.save(options.docs / "shell.cast", TITLE)
         document = options.docs / "shell.md"
         document.write_text(replaced(document.read_text(), BEGIN, END, text))
-    failed = [step.line for step, answer in answers if answer.startswith("error:")]
+    failed += [step.line for step, answer in answers if answer.startswith("error:")]
     for line in failed:
         print(f"failed: {line}", file=sys.stderr)
     return 1 if failed else 0
