@@ -184,6 +184,19 @@ def trace_items():
             ),
             b"",
         ),
+        (
+            s.TraceTlsEvent(
+                now_ns=SECOND + 6500,
+                handle=0x20002,
+                event=int(TlsEvent.CREATED),
+                ip_version=4,
+                local_port=443,
+                remote_port=40000,
+                local_address=bytes([10, 77, 0, 1]).ljust(16, b"\0"),
+                remote_address=bytes([10, 77, 0, 2]).ljust(16, b"\0"),
+            ),
+            b"",
+        ),
         (s.TraceInput(now_ns=SECOND + 7000, input=12), b"here"),
         (s.TraceFrame(now_ns=SECOND + 8000, length=60, outbound=1, taken=1), b"\x02" * 60),
     ]

@@ -81,7 +81,7 @@ CASES = [
         },
     ),
     ("diagnostics", "#diagnostic-value-range", {"total": int, "counts": dict, "recent": [dict]}),
-    ("trace --count 10", "vector 3", {"records": [TRACE], "lost": int}),
+    ("trace --count 11", "vector 3", {"records": [TRACE], "lost": int}),
     ("capture start x.pcapng", "capturing to /", {"path": str}),
     ("capture stop", "999", {"path": str, "packets": int, "bytes": int}),
     ("capture", "the disk is full", [{"path": str}]),
@@ -376,6 +376,13 @@ def test_diff_names_fields(typed, backend):
     assert typed("diff before after").count("CONTROL") == 1
 
 
+def test_snapshots_that_are_kept(typed):
+    typed("snapshot one")
+    typed("snapshot")
+    shown = typed("snapshot --list")
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == ["one", "last"]
+
+
 # queues, flows
 
 
@@ -438,7 +445,7 @@ def test_zeros_are_left_out(typed):
 
 
 def test_trace_has_one_line_for_each_record(typed):
-    shown = typed("trace --count 10")
+    shown = typed("trace --count 11")
     flat = " ".join(shown.split())
     for part in (
         "read   STATUS = 0x10003  (READY=on, LINK_UP=on, RESET_COUNT=1)",
@@ -449,6 +456,7 @@ def test_trace_has_one_line_for_each_record(typed):
         "interrupt  MSI-X vector 3",
         "tls    flow 0x10001 rx DECRYPTED 5+1448, 2 end, next 17, OFFLOAD",
         "tls    flow 0x10001 ASKED SEARCH → TRACK",
+        "tls    flow 0x20002 CREATED TCP 0 record 0 10.77.0.1 port 443, 10.77.0.2 port 40000",
         "input  MARK 0 0x0 here",
         "frame  60 bytes to the wire",
     ):
@@ -458,7 +466,7 @@ def test_trace_has_one_line_for_each_record(typed):
 def test_trace_ends_and_tells_what_was_lost(typed, backend):
     shown = typed("trace --seconds 0.05")
     assert "4 records lost" in shown
-    assert "10 records, 4 lost" in shown
+    assert "11 records, 4 lost" in shown
     assert backend.traced == 0
 
 
@@ -491,7 +499,7 @@ def test_interrupted_trace_is_stopped(typed, backend):
     typed.shell.interactive = True
     shown = typed("trace")
     assert typed.status == 0
-    assert "10 records" in shown
+    assert "11 records" in shown
     assert backend.traced == 0
 
 

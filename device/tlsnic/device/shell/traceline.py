@@ -3,11 +3,10 @@
 from typing import Any, Final
 
 from tlsnic.abi import structures
-from tlsnic.abi.enums import DmaPurpose, QueueKind, TlsDirection, TraceFlags, TraceType
+from tlsnic.abi.enums import DmaPurpose, QueueKind, TlsDirection, TlsEvent, TraceFlags, TraceType
 from tlsnic.abi.layout import Structure
 from tlsnic.device.shell import decode
 from tlsnic.device.shell.commands.queues import completion_class, descriptor_class
-from tlsnic.device.shell.errors import UsageError
 
 CLASSES: Final = {
     "register": (TraceType.REGISTER_READ, TraceType.REGISTER_WRITE),
@@ -23,20 +22,8 @@ _SKIPPED: Final = ("type", "type_name", "card", "flags", "flags_name", "now_ns")
 
 
 def types_of(names: list[str]) -> list[TraceType]:
-    """Types of records from their names, or names of their kinds.
-
-    Raises:
-        UsageError: one is neither.
-    """
-    types: list[TraceType] = []
-    for name in names:
-        if name.lower() in CLASSES:
-            types += CLASSES[name.lower()]
-        elif name.upper() in TraceType.__members__:
-            types.append(TraceType[name.upper()])
-        else:
-            raise UsageError(f"{name!r} is no kind of trace record", f"kinds: {', '.join(CLASSES)}")
-    return types
+    """Types of records of the kinds in `CLASSES`."""
+    return [number for name in names for number in CLASSES[name]]
 
 
 def decoded(record: bytes, data: bytes) -> dict[str, Any]:
@@ -153,4 +140,10 @@ def _tls_event(members: dict[str, Any]) -> str:
     text += f" TCP {members['tcp_sequence']} record {members['record_number']}"
     if members["question"]:
         text += f" question {members['question']}"
+    if members["event"] == TlsEvent.CREATED and members["ip_version"]:
+        local, remote = (
+            decode.ip_address(bytes.fromhex(members[f"{side}_address"]), members["ip_version"])
+            for side in ("local", "remote")
+        )
+        text += f" {local} port {members['local_port']}, {remote} port {members['remote_port']}"
     return text
