@@ -1,7 +1,7 @@
 """The examples with a bug in their driver, to be found with the tools: see docs/debugging.md.
 
     .venv/bin/python examples/broken.py answers --size 2 --resync host     # then as examples/receive.py
-    .venv/bin/python examples/broken.py wakeup --size 5 --loss 0 --reorder 0
+    .venv/bin/python examples/broken.py marks --size 2
     .venv/bin/python examples/broken.py presync --size 2                   # then as examples/transmit.py
 
 Each bug is one that drivers have had, put into the reference driver while it runs. What it is stands
@@ -10,17 +10,16 @@ below, where it is planted: do not read on if you want to find it yourself.
 
 import runpy
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tlsnic.abi.structures import TlsPresync
-from tlsnic.driver.queue import ARM, COMPLETION_PRODUCER, Queue
+from tlsnic.driver.rx import RxPacket, RxQueue
 from tlsnic.driver.tls import send_tag
 from tlsnic.driver.tls.presync import presync_parts
 from tlsnic.driver.tls.records import Entry
 from tlsnic.driver.tls.resync_table import ResyncTable
-from tlsnic.driver.waiting import Waiter
 
 
 def plant_answers() -> None:
@@ -35,32 +34,16 @@ def plant_answers() -> None:
     replace(ResyncTable, "lookup", number_of_last)
 
 
-def plant_wakeup() -> None:
-    """Before it sleeps, the driver arms the interrupt with the card's producer index, read from the
-    register, in place of the index that it has come to itself, and does not look again: what came
-    since it looked last is behind that index, and nothing tells of it."""
+def plant_marks() -> None:
+    """The driver looks at a batch's first completion for the mark of all its packets: right as long
+    as they are all alike."""
+    poll = RxQueue.poll
 
-    def arm_behind_the_newest(queue: Queue) -> None:
-        newest = queue._access.read32(queue.registers + COMPLETION_PRODUCER)
-        queue.completions.unreturned = 0
-        queue._ring_doorbell(queue.completion_doorbell, newest | ARM)
+    def alike(queue: RxQueue, limit: int = 64, *, copy: bool = True) -> list[RxPacket]:
+        packets = poll(queue, limit, copy=copy)
+        return [packet._replace(tls_state=packets[0].tls_state) for packet in packets]
 
-    def sleep_at_once(
-        waiter: Waiter,
-        ready: Callable[[], bool],
-        arm: Callable[[], None],
-        check: Callable[[], None],
-        vectors: Iterable[int],
-        timeout_s: float,
-    ) -> bool:
-        if not ready() and timeout_s > 0 and waiter.interrupts is not None:
-            arm()
-            waiter.interrupts.poll(timeout_s, tuple(vectors))
-            check()
-        return ready()
-
-    replace(Queue, "arm", arm_behind_the_newest)
-    replace(Waiter, "wait", sleep_at_once)
+    replace(RxQueue, "poll", alike)
 
 
 def plant_presync() -> None:
@@ -86,7 +69,7 @@ def replace(owner: object, name: str, function: object) -> None:
 
 BUGS: Final[dict[str, tuple[Callable[[], None], str]]] = {
     "answers": (plant_answers, "receive.py"),
-    "wakeup": (plant_wakeup, "receive.py"),
+    "marks": (plant_marks, "receive.py"),
     "presync": (plant_presync, "transmit.py"),
 }
 

@@ -57,12 +57,13 @@ def card_on_a_wire(
         address = f"{FAR_ADDRESS}/{PREFIX}"
         far = stack.enter_context(tap_namespace(address, tap=TAP, vnet_hdr=True))
         wire = f"tap:{TAP},netns={far.path}"
-        bus_capture = ""
+        bus_capture = record = ""
         if files is not None:
             wire += f"+capture:{files.wire}"
-            bus_capture = str(files.bus or "")
+            bus_capture, record = str(files.bus or ""), str(files.record or "")
+        wire += f"+impair:{impairments}"
         device = stack.enter_context(
-            DeviceProcess(folder, f"{wire}+impair:{impairments}", capture=bus_capture)
+            DeviceProcess(folder, wire, capture=bus_capture, record=record)
         )
         bus = stack.enter_context(open_bus(f"vfio-user:{device.socket_path}"))
         yield far, stack.enter_context(Nic.attach(bus, NIC_OPTIONS))
@@ -90,6 +91,11 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         help="with --pcap: also capture what the card saw, and did on its bus",
     )
     parser.add_argument(
+        "--record",
+        action="store_true",
+        help="with --pcap: also record the card's life, for tlsnic replay",
+    )
+    parser.add_argument(
         "--secrets",
         action="store_true",
         help="with --pcap: put the keys of this run into the captures",
@@ -98,11 +104,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 class CaptureFiles(NamedTuple):
-    """Where to write captures and the key log. `bus`: of the card, if that is wanted."""
+    """Where to write captures and the key log. `bus` and `record`: of the card, if wanted."""
 
     wire: Path
     keys: Path
     bus: Path | None
+    record: Path | None
 
 
 def capture_files(options: argparse.Namespace, version: str) -> CaptureFiles | None:
@@ -113,7 +120,8 @@ def capture_files(options: argparse.Namespace, version: str) -> CaptureFiles | N
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"tls{version}"
     bus = folder / f"{stem}.card.pcapng" if options.bus else None
-    return CaptureFiles(folder / f"{stem}.pcapng", folder / f"{stem}.keys", bus)
+    record = folder / f"{stem}.record" if options.record else None
+    return CaptureFiles(folder / f"{stem}.pcapng", folder / f"{stem}.keys", bus, record)
 
 
 def _embed_secrets(files: CaptureFiles) -> None:
