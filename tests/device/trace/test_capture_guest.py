@@ -1,4 +1,5 @@
-"""A capture of a card that a guest's driver uses: tshark reads it, decrypts it, and names its bus."""
+"""A capture and a record of a card that a guest's driver uses: tshark reads the one, decrypts it, and
+names its bus; the other runs again with the same outputs; no key is in either."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from tlsnic.abi.enums import CipherSuite
 from tlsnic.abi.generate.build import ABI, ROOT
 from tlsnic.device.trace.reader import read_trace
 from tlsnic.device.trace.secrets import add_secrets
+from tlsnic.driver.tls.key_schedule import traffic_keys
 from tlsnic.qemu import parts
 from tlsnic.qemu.netns import tap_namespace
 from tlsnic.qemu.peer.data import FAR_ADDRESS, NEAR_ADDRESS, PREFIX
@@ -92,8 +96,31 @@ def tshark(capture: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def secrets_of(keys: Path) -> list[bytes]:
+    """What must be nowhere: traffic secrets of the connection's data, and the keys made of them."""
+    found = []
+    for line in keys.read_text().splitlines():
+        name, *_, secret = line.split()
+        if name.endswith("_TRAFFIC_SECRET_0"):
+            made = traffic_keys(CipherSuite.TLS13_AES_128_GCM, bytes.fromhex(secret))
+            found += [bytes.fromhex(secret), made.key, made.iv]
+    assert len(found) == 6
+    return found
+
+
+def replayed(record: Path) -> str:
+    """What `tlsnic replay` says, which must be content."""
+    argv = [sys.executable, "-m", "tlsnic.qemu.cli", "replay", str(record)]
+    argv += ["-c", "flows", "-c", "registers all", "-c", "diagnostics", "-c", "resync"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all as recorded" in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def test_tshark_reads_and_decrypts_a_guest_run_with_its_bus_by_name(tmp_path: Path) -> None:
     capture, keys = tmp_path / "card.pcapng", tmp_path / "keys"
+    record = tmp_path / "card.record"
     make_files(tmp_path, SIZE_BYTES, seed=5)
     data = (tmp_path / "file").read_bytes()
     with tap_namespace(f"{FAR_ADDRESS}/{PREFIX}", tap=TAP, vnet_hdr=True) as far:
@@ -111,7 +138,9 @@ def test_tshark_reads_and_decrypts_a_guest_run_with_its_bus_by_name(tmp_path: Pa
         try:
             result = run_in_guest(
                 ["python3", "-c", IN_THE_GUEST, NEAR_ADDRESS, str(PORT), "/project/.launch"],
-                device_cmd=device_argv(f"tap:{TAP},netns={far.path}", capture=str(capture)),
+                device_cmd=device_argv(
+                    f"tap:{TAP},netns={far.path}", capture=str(capture), record=str(record)
+                ),
                 on_call={"peer.send": send},
                 files={name: tmp_path / name for name in ("cert.pem", "key.pem")},
                 setup=prepare("tcg"),
@@ -123,6 +152,12 @@ def test_tshark_reads_and_decrypts_a_guest_run_with_its_bus_by_name(tmp_path: Pa
                 client.wait()
     assert result.exit_status == 0, result.output + result.device_log
     assert result.output.split()[-2:] == [hashlib.sha256(data).hexdigest(), "True"]
+
+    said = (result.device_log + result.console + replayed(record)).encode()
+    for secret in secrets_of(keys):
+        for form in (secret, secret[::-1], secret.hex().encode(), secret.hex(" ").encode()):
+            for place in (capture.read_bytes(), record.read_bytes(), said):
+                assert form not in place
 
     assert add_secrets(capture, keys)
     names = ("registers", "dma", "interrupts", "completions", "tls", "device", "wire")
