@@ -29,7 +29,9 @@ def test_a_resync_is_in_the_history():
     assert events(notes) == ["CREATED", "TRACKER", "TRACKER", "ASKED", "TRACKER", "ANSWERED"]
     states = [(note.old_state, note.new_state) for note in notes if note.event == TlsEvent.TRACKER]
     assert states == [(OFFLOAD, SEARCH), (SEARCH, TRACK), (TRACK, OFFLOAD)]
-    asked, answered = notes[3], notes[5]
+    asked, resumed, answered = notes[3:]
+    # With the number that the answer led to, not what was counted from the candidate on.
+    assert resumed.record_number == flow.record_number >= answered.record_number > 0
     assert asked.tcp_sequence == answered.tcp_sequence == question.tcp_sequence
     assert asked.question == answered.question == question.question == 1
     assert (answered.old_state, answered.new_state) == (TRACK, OFFLOAD)

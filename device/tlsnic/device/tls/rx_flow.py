@@ -96,8 +96,9 @@ class RxFlow(RxRecords):
     direction: Final = TlsDirection.RECEIVE
     __slots__ = (
         "_counters", "_far_from", "_far_next", "_far_packets", "_moved", "_question", "_question_ns",
-        "_rekey", "address", "auth_failures", "handle", "history", "host_resyncs", "not_offloaded",
-        "out_of_order", "packets", "payload_bytes", "questions", "tag_resyncs", "vlan_id",
+        "_rekey", "_resumed_from", "address", "auth_failures", "handle", "history",
+        "host_resyncs", "not_offloaded", "out_of_order", "packets", "payload_bytes", "questions",
+        "tag_resyncs", "vlan_id",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +128,7 @@ class RxFlow(RxRecords):
         self._far_packets = 0
         self._counters = counters
         self._moved = moved
+        self._resumed_from = State.OFFLOAD
         """Told of each change of the tracker's state, with the state before."""
         self.address = address
         self.vlan_id = vlan_id
@@ -301,7 +303,15 @@ class RxFlow(RxRecords):
     def _go(self, event: Event) -> None:
         before = self.state
         super()._go(event)
-        if self.state is not before:
+        if self.state is State.OFFLOAD:
+            self._resumed_from = before  # told when the record number is known
+        elif self.state is not before:
+            self._moved(self, before.value)
+
+    def _resume(self, number: int, start: int | None = None, end: int | None = None) -> None:
+        super()._resume(number, start, end)
+        before, self._resumed_from = self._resumed_from, self.state
+        if before is not self.state:
             self._moved(self, before.value)
 
     # The host's word.
