@@ -17,6 +17,7 @@ What the user has wins over what would be made, after a check:
     TLSNIC_LIBVFIO_USER     a libvfio-user.so
     TLSNIC_QEMU             a qemu-system-x86_64 of version 10.1 or later with vfio-user-pci
     TLSNIC_KERNEL           a Linux kernel (bzImage); TLSNIC_INITRD its initial RAM disk
+    TLSNIC_LINUX            another of Debian's kernels: "7.2"
     TLSNIC_IMAGE            a root disk: ext4, no partition table
     TLSNIC_BROWSER          a Chromium, for the tests of HTML pages
     TLSNIC_MODULE           the Linux driver, tlsnic.ko, for the kernel that boots
@@ -32,7 +33,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tlsnic.qemu.parts import _browser, _guest, _host, _kernel_module, _libvfio, _qemu, _run
-from tlsnic.qemu.parts._apt import Archive
+from tlsnic.qemu.parts._apt import SUITE, Archive
 from tlsnic.qemu.parts._browser import Browser
 from tlsnic.qemu.parts._cache import Recipe, cache_root, ensure, notes, problem
 from tlsnic.qemu.parts._console import Console
@@ -123,7 +124,7 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     if kernel is not None and image is not None:
         return Guest(kernel, initrd, image, None, "own kernel and image")
     root = cache_root()
-    recipe = _guest.recipe(_archive(root))
+    recipe = _guest.recipe(_archive(root), _guest.wanted_version())
     directory = _get(recipe, root, console, make)
     found = _guest.built(directory, notes(recipe, root))
     if kernel is not None:
@@ -135,10 +136,12 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     return found
 
 
-def kernel_module(console: Console | None = None, *, release: str, source: Path) -> Path:
+def kernel_module(
+    console: Console | None = None, *, release: str, source: Path, suite: str = SUITE
+) -> Path:
     """Path of tlsnic.ko for the kernel `release`, built from the project's tree `source` if need be.
 
-    $TLSNIC_MODULE wins. Raises PartError when it cannot be built.
+    `suite` has the kernel's headers. $TLSNIC_MODULE wins. Raises PartError when it cannot be built.
     """
     own = _kernel_module.own()
     if own is not None:
@@ -149,7 +152,7 @@ def kernel_module(console: Console | None = None, *, release: str, source: Path)
             "build driver/linux against its headers, and set TLSNIC_MODULE to tlsnic.ko",
         )
     root = cache_root()
-    recipe = _kernel_module.recipe(_archive(root), root, source, release)
+    recipe = _kernel_module.recipe(_archive(root), root, source, release, suite)
     return _get(recipe, root, console, make=True) / _kernel_module.MODULE
 
 
@@ -172,7 +175,7 @@ def _to_make() -> list[Recipe]:
     if _qemu.own() is None and _qemu.machines() is None:
         wanted.append(_qemu.recipe(archive))
     if _guest.own_kernel() is None or _guest.own_image() is None:
-        wanted.append(_guest.recipe(archive))
+        wanted.append(_guest.recipe(archive, _guest.wanted_version()))
     return [recipe for recipe in wanted if problem(recipe, root) is not None]
 
 

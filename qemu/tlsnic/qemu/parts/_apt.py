@@ -231,6 +231,11 @@ class Archive:
         names = match[1].split(",") if match else []
         return [re.split(r"[ |(]", name.strip())[0] for name in names]
 
+    def names(self, part: str, console: Console) -> list[str]:
+        """The names of all packages."""
+        with self._ready(part, console):
+            return run(["apt-cache", "-c", self._home / "apt.conf", "pkgnames"]).split()
+
 
 def package_version(debs: Sequence[Path], package: str) -> str:
     """The version of a package among downloaded .deb files."""

@@ -8,6 +8,7 @@ an emulated CPU runs Python about 29 times slower than the host does.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlsnic.qemu.parts import _host, _initramfs
-from tlsnic.qemu.parts._apt import SUITE, Archive, package_version, unpack
+from tlsnic.qemu.parts._apt import BACKPORTS, SUITE, Archive, package_version, unpack
 from tlsnic.qemu.parts._cache import Recipe
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
@@ -25,8 +26,11 @@ from tlsnic.qemu.parts._run import run
 KERNEL_VARIABLE = "TLSNIC_KERNEL"
 INITRD_VARIABLE = "TLSNIC_INITRD"
 IMAGE_VARIABLE = "TLSNIC_IMAGE"
+VERSION_VARIABLE = "TLSNIC_LINUX"
+"""Which Linux of Debian's the guest boots: "7.2"; by default the one of SUITE."""
 NAME = "guest"
 _KERNEL_PACKAGE = "linux-image-cloud-amd64"
+_SUITE_VERSION = "6.12"
 _PYTHON = "python3.13"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _FREE_MIB = 320
@@ -43,7 +47,11 @@ _PACKAGES = (
     "tcpdump",
     # the initial RAM disk
     "busybox-static",
+    # for nginx
+    "libpcre2-8-0",
 )
+# What these depend on serves only to install them (debconf, perl), or is above.
+_ALONE = ("nginx",)
 _LEAVE_OUT = (
     "./usr/share/doc/*",
     "./usr/share/man/*",
@@ -72,7 +80,8 @@ class Guest:
 
     `image` is a raw root disk that serves as a base: open it with snapshot semantics.
     `python` runs the guest's Python on the host (to compile for it), None with an own image.
-    `release` is the kernel's, as `uname -r` says it; empty with an own kernel.
+    `release` is the kernel's, as `uname -r` says it; empty with an own kernel. `suite` is the one
+    of Debian's that has its packages.
     """
 
     kernel: Path
@@ -81,24 +90,42 @@ class Guest:
     python: tuple[str, ...] | None
     source: str
     release: str = ""
+    suite: str = SUITE
 
 
-def recipe(archive: Archive) -> Recipe:
-    """How kernel, initial RAM disk and image are made, with packages from `archive`."""
+def wanted_version() -> str:
+    """What $TLSNIC_LINUX asks for: "7.2" or "7.2.6"; empty for the suite's own kernel.
+
+    Raises PartError when it is no version.
+    """
+    version = os.environ.get(VERSION_VARIABLE, "")
+    if version and not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
+        raise PartError(
+            f"{VERSION_VARIABLE}: {version} is no version of Linux",
+            "name one as 7.2 or 7.2.6, or unset it",
+        )
+    return "" if version == _SUITE_VERSION else version
+
+
+def recipe(archive: Archive, version: str = "") -> Recipe:
+    """How kernel, initial RAM disk and image are made, with packages from `archive`.
+
+    `version` is as `wanted_version` gives it.
+    """
 
     def build(into: Path, console: Console) -> Mapping[str, str]:
-        return _build(archive, into, console)
+        return _build(archive, version, into, console)
 
     return Recipe(
         name=NAME,
         inputs={
             "suite": SUITE,
-            "packages": _PACKAGES,
-            "kernel": _KERNEL_PACKAGE,
+            "packages": (*_PACKAGES, *_ALONE),
+            "kernel": (_KERNEL_PACKAGE, version),
             "leave_out": _LEAVE_OUT,
             "initramfs": (_initramfs._INIT, _EARLY_MODULES),
             "free_mib": _FREE_MIB,
-            "steps": 2,
+            "steps": 3,
         },
         outputs=("vmlinuz", "initrd", "root.img", f"python/usr/bin/{_PYTHON}"),
         build=build,
@@ -117,6 +144,7 @@ def built(directory: Path, notes: Mapping[str, str]) -> Guest:
         python=_foreign_python(tree),
         source=f"Debian {SUITE}, Linux {notes.get('kernel', 'of unknown version')}",
         release=notes.get("kernel", ""),
+        suite=notes.get("suite", SUITE),
     )
 
 
@@ -167,21 +195,39 @@ def own_image() -> Path | None:
     return path
 
 
-def _build(archive: Archive, into: Path, console: Console) -> Mapping[str, str]:
-    debs, tree = into / "debs", into / "tree"
-    # The kernel alone: what it depends on serves only to install it (initramfs-tools, …).
-    kernels = archive.depends(NAME, _KERNEL_PACKAGE, console)
-    kernel = next((name for name in kernels if name.startswith("linux-image-")), None)
+def _kernel(archive: Archive, version: str, console: Console) -> tuple[str, str]:
+    """The package of the kernel, and the suite that has it."""
+    if version:
+        pattern = rf"linux-image-{re.escape(version)}[.+].*cloud-amd64"
+        found = [name for name in archive.names(NAME, console) if re.fullmatch(pattern, name)]
+        if not found:
+            raise PartError(
+                f"the mirror has no Linux {version} for {SUITE}",
+                f"see {BACKPORTS} for those it has: apt-cache pkgnames linux-image-",
+            )
+        return max(found, key=lambda name: [int(n) for n in re.findall(r"\d+", name)]), BACKPORTS
+    found = archive.depends(NAME, _KERNEL_PACKAGE, console)
+    kernel = next((name for name in found if name.startswith("linux-image-")), None)
     if kernel is None:
         raise PartError(f"the mirror has no {_KERNEL_PACKAGE}", "try another Debian mirror")
-    files = archive.fetch(NAME, _PACKAGES, debs, console, alone=[kernel])
+    return kernel, SUITE
+
+
+def _build(archive: Archive, version: str, into: Path, console: Console) -> Mapping[str, str]:
+    debs, tree = into / "debs", into / "tree"
+    kernel, suite = _kernel(archive, version, console)
+    # The kernel alone: most of what it depends on serves only to install it (initramfs-tools, …).
+    # From 7.2 on the kernel itself and its modules are packages of their own.
+    needs = archive.depends(NAME, kernel, console, release=suite)
+    parts = [name for name in needs if name.startswith(("linux-binary-", "linux-modules-"))]
+    files = archive.fetch(NAME, _PACKAGES, debs, console, alone=[kernel, *parts, *_ALONE])
     unpack(NAME, files, tree, console, leave_out=_LEAVE_OUT)
     shutil.rmtree(debs)
     release = kernel.removeprefix("linux-image-")
     with console.step(NAME, "setting up"):
         _accounts(tree)
         _modules(tree, release)
-        shutil.move(tree / f"boot/vmlinuz-{release}", into / "vmlinuz")
+        shutil.move(_kernel_file(tree, release), into / "vmlinuz")
         _initramfs.write(
             into / "initrd",
             tree / "usr/bin/busybox",
@@ -195,7 +241,8 @@ def _build(archive: Archive, into: Path, console: Console) -> Mapping[str, str]:
         _make_image(tree, image)
         shutil.rmtree(tree)
         step.detail = f"{image.stat().st_blocks * 512 >> 20} MB on disk"
-    return {"kernel": release, "python": package_version(files, _PYTHON)}
+    python = package_version(files, _PYTHON)
+    return {"kernel": release, "suite": suite, "python": python}
 
 
 def _accounts(tree: Path) -> None:
@@ -238,6 +285,12 @@ def _module(tree: Path, release: str, name: str) -> Path:
         if path.name.partition(".")[0] == name:
             return index.parent / path
     raise PartError(f"Linux {release} comes without the module {name}", "try another mirror")
+
+
+def _kernel_file(tree: Path, release: str) -> Path:
+    """Where the package has it: up to 7.1 in /boot, later beside the modules."""
+    path = tree / f"usr/lib/modules/{release}/vmlinuz"
+    return path if path.exists() else tree / f"boot/vmlinuz-{release}"
 
 
 def _loader(tree: Path, argv0: str = "") -> list[str]:
