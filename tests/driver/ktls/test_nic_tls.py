@@ -428,3 +428,16 @@ def test_a_reset_by_the_peer_is_the_next_error(rig):
     assert not so.so_snd.sbused()
     so.close()
     assert so.is_freed
+
+
+def test_a_neighbour_with_another_ethernet_address_is_found_again(rig):
+    one = rig(1)
+    one.enable(make_session(GCM13))
+    one.send(DATA[:10_000])
+    old = one.top.neighbours.lookup(b"\x0a\0\0\2")
+    one.top.neighbours._learn(b"\x0a\0\0\2", b"\2\0\0\0\0\x77")
+    one.link.rule = lambda end, frame: end == 0 or frame[:6] in (old, b"\xff" * 6)
+    one.send(DATA[10_000:20_000])
+    assert one.plaintext() == DATA[:20_000]
+    assert one.top.neighbours.lookup(b"\x0a\0\0\2") == old
+    one.check_wire()

@@ -139,9 +139,13 @@ class Resolver:
                 continue
             entry.asked += 1
             entry.at_ns = now_ns + _ASK_EVERY_NS
-            local = next((own for own in ifp.addresses if len(own) == len(neighbour)), None)
-            if local is not None and ifp.neighbours is not None:
-                ifp.output_frame(ifp.neighbours.request(local, neighbour))
+            self.refresh(ifp, neighbour)
+
+    def refresh(self, ifp: Ifnet, neighbour: bytes) -> None:
+        """Ask for a neighbour's address, once; what is known of it stays until it answers."""
+        local = next((own for own in ifp.addresses if len(own) == len(neighbour)), None)
+        if local is not None and ifp.neighbours is not None:
+            ifp.output_frame(ifp.neighbours.request(local, neighbour))
 
     def next_deadline_ns(self) -> int | None:
         """When `ask` is due."""

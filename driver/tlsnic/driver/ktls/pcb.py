@@ -184,6 +184,8 @@ class Inpcb:
         self.is_closing = False
         self.has_news = False
         self.eagain = 0
+        self.timeouts = 0
+        """Of the connection, so far as the stack has seen them."""
         self._route: NextHop | None = None
         self._route_generation = -1
         self.so = make_socket(self)

@@ -60,6 +60,7 @@ _ERRORS = {
 _GONE = (State.CLOSED, State.TIME_WAIT)
 _SOON_S = 0.001
 _CALL_TIMEOUT_S = 10.0
+_SWITCH_TRIES = 2000
 
 
 class Listener:
@@ -384,6 +385,9 @@ class TcpStack(TcpLoop):
                 self._forget(name, inp)
                 return
             listener.accepted.append(so)
+        if connection.statistics.timeouts != inp.timeouts:
+            inp.timeouts = connection.statistics.timeouts
+            self._doubt_neighbour(inp)
         if connection.peer_ended and not so.so_rcv.sb_state & SBS_CANTRCVMORE:
             self._socantrcvmore(so)
         elif inp.has_news:
@@ -394,6 +398,13 @@ class TcpStack(TcpLoop):
             self._forget(name, inp)
         elif state is State.TIME_WAIT and inp.is_closing:
             so.sofree()
+
+    def _doubt_neighbour(self, inp: Inpcb) -> None:
+        """Nothing is acknowledged: the neighbour may have another Ethernet address by now. Ask, but
+        go on with what is known."""
+        hop = inp.route()
+        if hop is not None:
+            self.resolver.refresh(hop.ifp, hop.gateway or inp.remote_address)
 
     @staticmethod
     def _socantrcvmore(so: Socket) -> None:
@@ -522,11 +533,24 @@ class TcpStack(TcpLoop):
     # For tools
 
     def switch_tls(self, inp: Inpcb, mode: int) -> None:
-        """ktls_set_tx_mode of a live connection, from any thread but one that holds its send lock.
-        Raises OSError."""
-        if self.is_writing(inp.so) and self._thread == get_ident():
-            raise OSError(EAGAIN, "somebody writes")
-        ktls_set_tx_mode(inp.so, mode)
+        """ktls_set_tx_mode of a live connection, between two writes. Any thread. Raises OSError:
+        EAGAIN when somebody writes all the time."""
+
+        def switch() -> bool:
+            so = inp.so
+            if self.is_writing(so) or not so.send_lock.acquire(blocking=False):
+                return False
+            try:
+                ktls_set_tx_mode(so, mode)
+            finally:
+                so.send_lock.release()
+            return True
+
+        for _ in range(_SWITCH_TRIES):
+            if self.call(switch):
+                return
+            time.sleep(_SOON_S)
+        raise OSError(EAGAIN, "somebody writes all the time")
 
     def leaf_tag(self, so: Socket) -> TlsSndTag | None:
         """The card's send tag of a socket's session, to look at."""
