@@ -19,6 +19,7 @@ from harness.fixtures import (  # noqa: F401 - fixtures are used by name
     session_bus,
     watch,
 )
+from harness.ktls import host_network, network  # noqa: F401
 from harness.plugin import pytest_addoption, pytest_configure  # noqa: F401
 from harness.tls_raw import raw  # noqa: F401
 from harness.tls_rx_flow import rx_flows  # noqa: F401

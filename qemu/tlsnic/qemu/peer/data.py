@@ -44,3 +44,9 @@ def receive_all(connection: socket.socket) -> tuple[str, int]:
         digest.update(view[:count])
         size_bytes += count
     return digest.hexdigest(), size_bytes
+
+
+def numbered(block: bytes, count: int) -> Iterator[bytes]:
+    """`block` so often, each time behind its number: data of which no two pieces are alike."""
+    for number in range(count):
+        yield number.to_bytes(4, "big") + block

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tlsnic.qemu.peer import checks, frames, keys, receive_keys, removal, tls
+from tlsnic.qemu.peer.far_network import FarNetwork
+from tlsnic.qemu.peer.far_sockets import FarSockets
 from tlsnic.qemu.peer.traffic import Traffic
 from tlsnic.qemu.peer.wire_end import FarEnd
 
 
 class Service:
-    """The far end of the wire, scapy, the Linux stack at a second card's wire, and host checks.
+    """The far end of the wire, scapy, the Linux stack at a second card's wire or at both, and
+    host checks.
 
     `far_end` and `traffic` are there at once, since devices need their wires; a card for
     `traffic` is only started where it is asked for (`Traffic.start_device`).
@@ -26,11 +29,16 @@ class Service:
             undo.callback(self.far_end.close)
             self.traffic = Traffic(directory)
             undo.callback(self.traffic.close)
+            self.network = FarNetwork(self.far_end, self.traffic)
+            undo.callback(self.network.close)
+            self.sockets = FarSockets(directory, self.traffic)
+            undo.callback(self.sockets.close_all)
             self._undo = undo.pop_all()
 
     def methods(self) -> dict[str, Callable[..., object]]:
         """Functions of keyword arguments; arguments and results are plain data."""
         wire, traffic = self.far_end, self.traffic
+        network, sockets = self.network, self.sockets
         return {
             "wire.send": wire.send,
             "wire.receive": wire.receive,
@@ -57,6 +65,20 @@ class Service:
             "traffic.result": traffic.result,
             "traffic.run": traffic.run,
             "traffic.iperf_server": traffic.iperf_server,
+            "network.join": network.join,
+            "network.part": network.part,
+            "network.lose": network.lose,
+            "network.drop": network.drop,
+            "network.steer": network.steer,
+            "network.set_link": network.set_link,
+            "network.watched": network.watched,
+            "far.certificate": sockets.certificate,
+            "far.listen": sockets.listen,
+            "far.connect": sockets.connect,
+            "far.send": sockets.send,
+            "far.receive": sockets.receive,
+            "far.state": sockets.state,
+            "far.close": sockets.close,
         }
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from tlsnic.device.wire import (
 
 _FRAMES_PER_TURN = 256
 _FRAMES_KEPT = 1 << 17
+_RETRY_MS = 1.0
 _DELIVERY_TIMEOUT_S = 20.0
 _LINK_TIMEOUT_S = 5.0  # a device tries to connect every 250 ms
 
@@ -44,6 +45,7 @@ class FarEnd:
         self._sent = 0
         self._failure: BaseException | None = None
         self._stopping = False
+        self._divert: Callable[[bytes], None] | None = None
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._open()
         self._thread = threading.Thread(target=self._run, name="tlsnic-peer", daemon=True)
@@ -125,6 +127,21 @@ class FarEnd:
         self.await_link()
         self.drain()
 
+    def divert(self, taker: Callable[[bytes], None] | None) -> None:
+        """Give what the card sends to `taker` instead of to tests; None: to tests again. It is
+        called in the wire's thread, and must not wait."""
+        with self._changed:
+            self._divert = taker
+            self._outbox.clear()
+
+    def post(self, frame: bytes) -> None:
+        """Send a frame soon; it is lost when the wire is not plugged in."""
+        with self._changed:
+            if self._wire is not None and self._wire.link_up:
+                self._outbox.append(frame)
+                if len(self._outbox) == 1:
+                    self._wake()
+
     def counts(self) -> dict[str, int]:
         """Frames that went to the card, and frames that came from it, since the start."""
         with self._changed:
@@ -168,6 +185,9 @@ class FarEnd:
 
     def _take(self, frame: memoryview, _vnet: VnetHeader | None) -> None:
         self._received += 1
+        if self._divert is not None:
+            self._divert(bytes(frame))
+            return
         self._inbox.append((self._now_ns, bytes(frame)))
 
     def _run(self) -> None:
@@ -192,6 +212,8 @@ class FarEnd:
                 due_ns = wire.next_deadline_ns()
                 if due_ns is not None:
                     timeout_ms = max(0.0, (due_ns - time.monotonic_ns()) / 1e6)
+                if self._outbox and wire.link_up:  # it could not take all
+                    timeout_ms = _RETRY_MS if timeout_ms is None else min(timeout_ms, _RETRY_MS)
         for fd, _ in poller.poll(timeout_ms):
             if fd == self._wake_fd:
                 os.eventfd_read(fd)
