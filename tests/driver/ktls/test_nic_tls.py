@@ -441,3 +441,57 @@ def test_a_neighbour_with_another_ethernet_address_is_found_again(rig):
     assert one.plaintext() == DATA[:20_000]
     assert one.top.neighbours.lookup(b"\x0a\0\0\2") == old
     one.check_wire()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_the_peer_reads_what_was_written(rig, seed, tmp_path):
+    """Moves, flaps, switches, resets of cards, files and writes, with loss."""
+    source = random.Random(f"walk {seed}")
+    stacked = source.random() < 0.5
+    one = rig(build=lagg() if stacked else two_networks, loss=0.02, seed=seed)
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+    one.enable(make_session(source.choice([GCM12, GCM13])))
+    truth, down = b"", set()
+
+    def change():
+        if down:  # not for long: TCP would give up
+            one.cards[down.pop()].core.set_link(True)
+        elif not stacked and source.random() < 0.5:
+            move(one, source.choice(one.ifnets))
+        elif source.random() < 0.2:
+            source.choice(one.nics).reset()
+        else:
+            down.add(source.randrange(2))
+            one.cards[min(down)].core.set_link(False)
+
+    def switch_mode():
+        mode = source.choice([SW, IFNET])
+        try:
+            one.so.setsockopt(IPPROTO_TCP, TCP_TXTLS_MODE, mode)
+        except OSError as error:
+            if mode == SW or error.errno != errno.EBUSY:
+                raise
+
+    with path.open("rb") as file:
+        for _ in range(40):
+            size = source.randint(1, 40_000)
+            if source.random() < 0.5:
+                offset = source.randrange(len(DATA) - size)
+                one.so.sendfile(file.fileno(), offset, size)
+                truth += DATA[offset : offset + size]
+            else:
+                one.so.write(DATA[:size])
+                truth += DATA[:size]
+            if source.random() < 0.5:
+                change()
+            if source.random() < 0.3:
+                switch_mode()
+            goal = min(len(one.got) + source.randint(0, 60_000), len(truth))
+            until = one.link.now_ns + 2 * 10**9
+            one.run(lambda: len(one.got) >= goal or one.link.now_ns > until)  # noqa: B023
+    for index in down:
+        one.cards[index].core.set_link(True)
+    one.run(lambda: not one.so.so_snd.sbused())
+    assert one.plaintext() == truth
+    one.check_wire()
