@@ -8,77 +8,47 @@
 
 #include "tlsnic_ktls.h"
 
-struct tlsnic_suite {
-	u16 version;
-	u16 cipher;
-	u64 suite;
-};
-
-static const struct tlsnic_suite tlsnic_suites[] = {
-	{ TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128, TLSNIC_CIPHER_SUITE_TLS12_AES_128_GCM },
-	{ TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_256, TLSNIC_CIPHER_SUITE_TLS12_AES_256_GCM },
-	{ TLS_1_2_VERSION, TLS_CIPHER_CHACHA20_POLY1305,
-	  TLSNIC_CIPHER_SUITE_TLS12_CHACHA20_POLY1305 },
-	{ TLS_1_3_VERSION, TLS_CIPHER_AES_GCM_128, TLSNIC_CIPHER_SUITE_TLS13_AES_128_GCM },
-	{ TLS_1_3_VERSION, TLS_CIPHER_AES_GCM_256, TLSNIC_CIPHER_SUITE_TLS13_AES_256_GCM },
-	{ TLS_1_3_VERSION, TLS_CIPHER_CHACHA20_POLY1305,
-	  TLSNIC_CIPHER_SUITE_TLS13_CHACHA20_POLY1305 },
-};
-
-/* The suite's bit, or zero when the device does not have it. */
+/*
+ * What the TLS stack can encrypt again where a record came half decrypted: AES-GCM. It asks for other
+ * ciphers on receive, too, and cannot go on after a loss when it gets them.
+ */
 static u64 tlsnic_find_suite(u64 offered, const struct tls_crypto_info *info)
 {
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(tlsnic_suites); i++)
-		if (tlsnic_suites[i].version == info->version &&
-		    tlsnic_suites[i].cipher == info->cipher_type)
-			return tlsnic_suites[i].suite & offered;
-	return 0;
+	if (info->version != TLS_1_2_VERSION)
+		return 0;
+	switch (info->cipher_type) {
+	case TLS_CIPHER_AES_GCM_128:
+		return offered & TLSNIC_CIPHER_SUITE_TLS12_AES_128_GCM;
+	case TLS_CIPHER_AES_GCM_256:
+		return offered & TLSNIC_CIPHER_SUITE_TLS12_AES_256_GCM;
+	default:
+		return 0;
+	}
 }
 
-/*
- * Salt and explicit nonce are apart in the kernel's structures. In TLS 1.3 both together are what
- * the device calls IV, in TLS 1.2 with AES-GCM it is the salt alone.
- */
 static void tlsnic_fill_keys(struct tlsnic_tls_flow *block, const void *key, size_t key_bytes,
-			     const void *salt, size_t salt_bytes, const void *iv, size_t iv_bytes,
-			     const void *number)
+			     const void *salt, size_t salt_bytes, const void *number)
 {
 	memcpy(block->key, key, key_bytes);
 	memcpy(block->iv, salt, salt_bytes);
-	memcpy(block->iv + salt_bytes, iv, iv_bytes);
 	block->key_length = cpu_to_le16(key_bytes);
-	block->iv_length = cpu_to_le16(salt_bytes + iv_bytes);
+	block->iv_length = cpu_to_le16(salt_bytes);
 	block->record_number = cpu_to_le64(get_unaligned_be64(number));
 }
 
+/* The explicit nonce is in the records. */
 static void tlsnic_fill_crypto(struct tlsnic_tls_flow *block, const struct tls_crypto_info *info)
 {
-	bool explicit_nonce = info->version == TLS_1_2_VERSION;
-
-	switch (info->cipher_type) {
-	case TLS_CIPHER_AES_GCM_128: {
+	if (info->cipher_type == TLS_CIPHER_AES_GCM_128) {
 		const struct tls12_crypto_info_aes_gcm_128 *gcm = (const void *)info;
 
 		tlsnic_fill_keys(block, gcm->key, sizeof(gcm->key), gcm->salt, sizeof(gcm->salt),
-				 gcm->iv, explicit_nonce ? 0 : sizeof(gcm->iv), gcm->rec_seq);
-		break;
-	}
-	case TLS_CIPHER_AES_GCM_256: {
+				 gcm->rec_seq);
+	} else {
 		const struct tls12_crypto_info_aes_gcm_256 *gcm = (const void *)info;
 
 		tlsnic_fill_keys(block, gcm->key, sizeof(gcm->key), gcm->salt, sizeof(gcm->salt),
-				 gcm->iv, explicit_nonce ? 0 : sizeof(gcm->iv), gcm->rec_seq);
-		break;
-	}
-	case TLS_CIPHER_CHACHA20_POLY1305: {
-		const struct tls12_crypto_info_chacha20_poly1305 *chacha = (const void *)info;
-
-		tlsnic_fill_keys(block, chacha->key, sizeof(chacha->key), NULL, 0, chacha->iv,
-				 sizeof(chacha->iv), chacha->rec_seq);
-		break;
-	}
+				 gcm->rec_seq);
 	}
 }
 

@@ -24,10 +24,13 @@ static int tlsnic_napi_poll(struct napi_struct *napi, int budget)
 		tlsnic_ring_return(&pair->rx.ring);
 		return budget;
 	}
-	/* The device compares indices: a completion since the last look raises the vector. */
-	if (napi_complete_done(napi, done)) {
+	/* The device compares indices: a completion since the last look raises the vector, and NAPI
+	 * notes that it was missed. Not after completing, as the rings may be stopped from then on.
+	 */
+	if (budget) {
 		tlsnic_ring_arm(&pair->tx.ring);
 		tlsnic_ring_arm(&pair->rx.ring);
+		napi_complete_done(napi, done);
 	}
 	return done;
 }

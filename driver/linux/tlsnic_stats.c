@@ -153,6 +153,11 @@ void tlsnic_counters_keep(struct tlsnic *nic)
 	mutex_lock(&nic->counters_lock);
 	tlsnic_counters_read(nic);
 	memcpy(nic->counters_base, nic->counters_now, sizeof(nic->counters_base));
+	/* The reset destroys all flows, and that would not be counted. */
+	nic->counters_base[TLSNIC_COUNTER(TX_TLS_DEL)] =
+		nic->counters_base[TLSNIC_COUNTER(TX_TLS_CTX)];
+	nic->counters_base[TLSNIC_COUNTER(RX_TLS_DEL)] =
+		nic->counters_base[TLSNIC_COUNTER(RX_TLS_CTX)];
 	mutex_unlock(&nic->counters_lock);
 }
 
