@@ -70,6 +70,7 @@ class Server:
             due = control.busy or (due_ns is not None and due_ns <= now_ns)
             if due or self._control_fd in readable:
                 control.turn(now_ns)
+                now_ns = self._clock_ns()  # what was asked for has told the cards a later time
         for port in self._ports:
             port.turn(now_ns, readable)
 

@@ -87,6 +87,23 @@ def test_requests_that_are_left_are_gone_on_with_at_once(loop, client, waits):
     assert client.recv(1 << 16).count(b"\n") == 3
 
 
+def test_a_card_is_never_told_an_earlier_time_than_a_request_told_it(rig, tmp_path, waits):
+    times = iter(range(1000, 1 << 40, 1000))
+    inspector = inspector_of(rig)
+    inspector.cards[0].clock_ns = lambda: next(times)
+    control = ControlServer(str(tmp_path / "c"), inspector, lambda: next(times))
+    port = IdlePort()
+    with (
+        Server([port], lambda: next(times), control) as loop,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(control.path)
+        loop.turn()
+        client.sendall(b'{"method": "registers.read", "params": {"offset": 0}}\n')
+        loop.turn()
+        assert port.turned_ns > rig.nic.journal.now_ns > 0
+
+
 def test_a_client_that_takes_nothing_is_looked_at_in_time(loop, client, waits):
     server, _, control = loop
     (state,) = control._clients.values()
