@@ -8,7 +8,6 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.device import vfu
 from tlsnic.device.core import Nic, NicConfig, ResetKind
 from tlsnic.device.core.diagnostics import Entry
-from tlsnic.device.core.gate import HostGate, PortGate
 from tlsnic.device.core.host import Host
 from tlsnic.device.core.receive import Arrival
 from tlsnic.device.pci import REVISION, PciHost, Registers
@@ -67,8 +66,7 @@ class Port:
         try:
             self.context.pci_init(revision=REVISION)
             self.host = PciHost(self.context)
-            self._inlet, self._outlet = HostGate(self.host), PortGate(wire)
-            self.nic = Nic(config, self._inlet, self._outlet)
+            self.nic = Nic(config, self.host, wire)
             self.core: Core = self.nic
             self._registers: Registers | None = None
             self.tracer = Tracer(self.nic, number, self._take_core)
@@ -101,11 +99,14 @@ class Port:
         try:
             self._turn(now_ns, readable)
         except Exception:
-            # A fault of the card's own: fail closed, with the keys wiped, and live on.
             log.exception("%s: internal error; the client is disconnected", self.socket_path)
-            self.busy = False
-            self.context.disconnect("internal error")
-            self.core.reset(ResetKind.DISCONNECT)
+            self.fail()
+
+    def fail(self) -> None:
+        """After a fault of the card's own: fail closed, with the keys wiped, and live on."""
+        self.busy = False
+        self.context.disconnect("internal error")
+        self.core.reset(ResetKind.DISCONNECT)
 
     def _turn(self, now_ns: int, readable: Collection[int]) -> None:
         self.core.advance(now_ns)
@@ -142,17 +143,13 @@ class Port:
     def exchange_wire(self, wire: Wire) -> None:
         """Go on with another wire that has the descriptor of this one: a stage on top, or one less."""
         self.wire = wire
-        self._outlet.connect(wire)
-        if self.nic.port_gate.port is self._outlet:  # else what stands there asks each time
-            self.nic.port_gate.connect(self._outlet)
+        self.nic.port_gate.connect(wire)
         wire.set_receive_super_frames(self._joins)
 
     def exchange_host(self, host: Host | None) -> None:
         """Let `host` stand between the card and the host's memory and interrupts; None: nobody."""
-        self._inlet.connect(host or self.host)
         self.core.forget_views()
-        if self.nic.host_gate.host is self._inlet:
-            self.nic.host_gate.connect(self._inlet)
+        self.nic.host_gate.connect(host or self.host)
 
     def exchange_registers(self, target: Registers | None) -> None:
         """Let the host's register accesses go to `target`; None: straight to the core."""

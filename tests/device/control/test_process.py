@@ -13,6 +13,10 @@ import time
 import pytest
 
 from tlsnic.abi import registers as r
+from tlsnic.device.control import ControlError, Inspector, PortCard
+from tlsnic.device.core import NicConfig
+from tlsnic.device.port import Port
+from tlsnic.device.wire import open_wires
 from tlsnic.driver.bus import open_bus
 from tlsnic.driver.nic import Nic
 from tlsnic.qemu.parts import PartError, libvfio_user_path
@@ -123,6 +127,25 @@ def test_a_path_that_cannot_be_is_one_clear_line(tmp_path):
     assert "--no-control" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "nic.sock").exists()
+
+
+def test_a_fault_of_the_card_closes_it_whoever_met_it(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError
+
+    port = Port(str(tmp_path / "nic.sock"), open_wires(["null"])[0], NicConfig())
+    try:
+        inspector = Inspector([PortCard(port)])
+        monkeypatch.setattr(port.nic, "peek", broken)
+        with pytest.raises(ControlError, match="failed: RuntimeError"):
+            inspector.call("registers.values", {"all": True})
+        assert port.nic.reset_count == 0  # that only looks
+        monkeypatch.setattr(port.nic, "write", broken)
+        with pytest.raises(ControlError, match="failed: RuntimeError"):
+            inspector.call("registers.write", {"offset": r.MAX_FRAME, "value": 1514})
+        assert port.nic.reset_count == 1
+    finally:
+        port.close()
 
 
 def test_a_card_at_work(start, tmp_path):

@@ -153,6 +153,9 @@ class Card:
         """A function level reset. ControlError: there is no function."""
         raise self.unavailable("no PCI function")
 
+    def fail(self) -> None:
+        """A change broke off, and left the card in a state that nobody knows: let it do no harm."""
+
     def identity(self) -> Json:
         """What tells the cards of a device apart."""
         return {
@@ -233,3 +236,6 @@ class PortCard(Card):
 
     def reset_function(self) -> None:
         self._port.reset_function()
+
+    def fail(self) -> None:
+        self._port.fail()

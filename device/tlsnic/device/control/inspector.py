@@ -76,6 +76,8 @@ class Inspector:
             raise
         except Exception as error:
             log.exception("control: %s failed", method)
+            if known.changes:
+                card.fail()
             raise ControlError(
                 ErrorName.INTERNAL,
                 f"{method} failed: {type(error).__name__}",
