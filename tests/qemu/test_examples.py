@@ -58,3 +58,22 @@ def test_tls_to_and_from_openssl(name, tmp_path):
                 reader = PcapngReader(stream, capture)
                 assert len(list(reader)) > 1000
                 assert len(reader.secrets) == 1
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
+    reason="making TAP devices and network namespaces needs root and /dev/net/tun",
+)
+@pytest.mark.skipif(
+    not all(map(shutil.which, ("ip", "openssl", "curl"))), reason="ip, openssl or curl is missing"
+)
+def test_https_server():
+    printed = run("https_server.py", "--size", "6", "--seed", "2")
+    assert printed.count("equal") == 8, printed
+    assert "DIFFERENT" not in printed
+    for version in ("1.2", "1.3"):
+        assert f"TLS {version} TLS1" in printed
+    for how in ("by the card, sent by tlsnic0", "by the card, sent by tlsnic1", "in software"):
+        assert printed.count(f"encrypted {how}") >= 2, printed
+    assert " 0 of them in clear" in printed
