@@ -1,0 +1,143 @@
+"""The interface without TLS: traffic with a stranger's stack, and every setting that ethtool has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+
+from near import (
+    FAR_ADDRESS,
+    FAR_ADDRESS6,
+    ethtool,
+    far_server,
+    interface,
+    run,
+    statistics,
+    warning_count,
+    warnings,
+)
+
+_PORT = 5201
+
+
+def ping(count: int = 3) -> None:
+    """All answers come."""
+    for address in (FAR_ADDRESS, FAR_ADDRESS6):
+        said = run("ping", "-q", "-c", str(count), "-i", "0.1", "-W", "5", address)
+        assert f"{count} received" in said, said
+
+
+def iperf(*options: str) -> float:
+    """Megabits per second of `iperf3` against a server at the far end, by default for a second."""
+    ends = [] if "-n" in options else ["-t", "1"]
+    words = ["iperf3", "--json", "-c", FAR_ADDRESS, "-p", str(_PORT), *ends, *options]
+    end = json.loads(run(*words))["end"]
+    return float(end.get("sum_received", end.get("sum"))["bits_per_second"]) / 1e6
+
+
+def test_ping_over_both_protocols() -> None:
+    ping()
+
+
+def test_names_the_driver_and_offers_its_offloads() -> None:
+    assert "driver: tlsnic" in ethtool("-i")
+    features = ethtool("-k")
+    for name in (
+        *("rx-checksumming", "tx-checksum-ipv4", "tx-checksum-ipv6", "tx-tcp-segmentation"),
+        *("tx-tcp6-segmentation", "rx-vlan-offload", "tx-vlan-offload", "receive-hashing"),
+        *("rx-gro-hw", "tls-hw-tx-offload", "tls-hw-rx-offload", "highdma"),
+    ):
+        assert f"{name}: on" in features, name
+    assert "Speed: 10000Mb/s" in run("ethtool", interface())
+
+
+def ethtool_settings() -> dict[str, str]:
+    """What `ethtool -g` and `-l` say is set now."""
+    return {"rings": ethtool("-g").split("Current")[1], "queues": ethtool("-l").split("Current")[1]}
+
+
+def test_iperf3_in_both_directions() -> None:
+    with far_server("iperf3", "-s", "-p", str(_PORT), port=_PORT):
+        before = statistics()
+        assert iperf() > 20
+        assert iperf("-R") > 20
+        assert iperf("-P", "4") > 20
+        now = statistics()
+    assert now["tx_segmented"] > before["tx_segmented"]
+    assert now["rx_coalesced"] > before["rx_coalesced"]
+
+
+def test_udp() -> None:
+    with far_server("iperf3", "-s", "-p", str(_PORT), port=_PORT):
+        assert iperf("-u", "-b", "20M") > 10
+
+
+def test_each_offload_can_be_switched_off_and_on() -> None:
+    with far_server("iperf3", "-s", "-p", str(_PORT), port=_PORT):
+        for name in ("rx", "tx", "tso", "gro", "rx-gro-hw", "sg", "rxhash"):
+            ethtool("-K", name, "off")
+            ping(1)
+            assert iperf("-n", "4M") > 1, name
+            assert iperf("-R", "-n", "4M") > 1, name
+            ethtool("-K", name, "on")
+    # Switching checksums off takes segmentation along; back on is asked for by name.
+    ethtool("-K", "tso", "on", "tls-hw-tx-offload", "on", "tls-hw-rx-offload", "on")
+
+
+def test_rings_and_queues_change_under_traffic() -> None:
+    with far_server("iperf3", "-s", "-p", str(_PORT), port=_PORT):
+        load = subprocess.Popen(
+            ["iperf3", "-c", FAR_ADDRESS, "-p", str(_PORT), "-t", "4"], stdout=subprocess.PIPE
+        )
+        for words in (
+            ("-G", "rx", "256", "tx", "256"),
+            ("-L", "combined", "1"),
+            ("-L", "combined", "2"),
+            ("-G", "rx", "2048", "tx", "1024"),
+        ):
+            time.sleep(0.6)
+            ethtool(*words)
+        said = load.communicate(timeout=60)[0].decode()
+        assert load.returncode == 0, said
+    assert "2048" in ethtool_settings()["rings"]
+
+
+def test_hash_and_moderation_settings() -> None:
+    ethtool("-X", "equal", "1")
+    assert " 1 " not in ethtool("-x").split("RSS hash key")[0].partition("\n")[2].replace(":", " ")
+    ping(1)
+    ethtool("-X", "default")
+    ethtool("-N", "rx-flow-hash", "udp4", "sdfn")
+    assert "L4 bytes 0" in ethtool("-n", "rx-flow-hash", "udp4")
+    ethtool("-C", "rx-usecs", "40", "rx-frames", "16")
+    assert "rx-usecs:\t40" in ethtool("-c")
+    ping()
+    ethtool("-C", "rx-usecs", "0", "rx-frames", "0")
+
+
+def test_register_dump_reads_nothing_it_must_not() -> None:
+    before = statistics()["diagnostics"]
+    assert "54 4c 53 4e" in ethtool("-d")  # MAGIC
+    assert statistics()["diagnostics"] == before
+
+
+def test_mtu() -> None:
+    first = warning_count()
+    for mtu in ("9000", "1280", "1500"):
+        run("ip", "link", "set", interface(), "mtu", mtu)
+        ping(1)
+    assert not warnings(first)
+
+
+TESTS = [
+    test_ping_over_both_protocols,
+    test_names_the_driver_and_offers_its_offloads,
+    test_iperf3_in_both_directions,
+    test_udp,
+    test_each_offload_can_be_switched_off_and_on,
+    test_rings_and_queues_change_under_traffic,
+    test_hash_and_moderation_settings,
+    test_register_dump_reads_nothing_it_must_not,
+    test_mtu,
+]
