@@ -11,6 +11,7 @@ from tlsnic.abi.enums import DeviceInput, TraceFlags, TraceType
 from tlsnic.abi.structures import TRACES
 from tlsnic.device.control import ControlError
 from tlsnic.device.trace.reader import read_trace
+from tlsnic.device.trace.record import KEY_SUFFIX, RecordFile, RecordReader
 
 
 class Listener:
@@ -177,6 +178,17 @@ def test_captures_that_cannot_be(call, tmp_path):
     fails("FAILED", call, "capture.start", path=str(tmp_path / "fifo"))
     fails("FAILED", call, "capture.start", path=str(tmp_path))
     assert call("capture.list") == []
+
+
+def test_no_capture_is_written_over_a_record(inspector, call, tmp_path):
+    path = str(tmp_path / "life.record")
+    record = RecordFile(path)
+    inspector.cards[0].tracer.add(record)
+    for taken in (path, path + KEY_SUFFIX):
+        fails("CONFLICT", call, "capture.start", path=taken)
+    inspector.cards[0].tracer.remove(record)
+    record.close()
+    assert list(RecordReader(path))
 
 
 def test_two_cards_are_traced_apart(listener):

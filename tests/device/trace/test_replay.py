@@ -8,6 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from trace_rig import (
     Memory,
     cards,
+    is_secret,
     load_test,
     receive_rig,
     replay,
@@ -25,6 +26,7 @@ from tlsnic.abi.structures import (
     TraceTlsEvent,
     TraceTlsPacket,
 )
+from tlsnic.device.core import DmaFault
 from tlsnic.device.trace.replay import CoreFailed, Replay
 from tlsnic.device.trace.script import Difference
 
@@ -195,6 +197,18 @@ def test_the_card_is_as_it_then_was():
         card.let_go()
         assert card.core.read(0, r.RX_FRAMES, 8) == 2
         cards.clear()
+
+
+def test_memory_that_is_shown_afterwards_has_no_keys():
+    sink = lossy_life()
+    again = Replay(sink, keep_memory=True)
+    again.run()
+    (card,) = again.cards.values()
+    blocks = [one.record for one in sink.records if is_secret(one.record)]
+    assert blocks
+    for block in blocks:
+        with pytest.raises(DmaFault):
+            card.host.views(block.address, block.length, write=False)
 
 
 def test_a_fault_of_the_core_is_part_of_the_record(monkeypatch):

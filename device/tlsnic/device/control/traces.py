@@ -11,6 +11,8 @@ from tlsnic.device.control.card import Card
 from tlsnic.device.control.protocol import ControlError, ErrorName, Json, Kind, Method, Param
 from tlsnic.device.core.host import Buffer
 from tlsnic.device.trace.capture import DEFAULT_SNAP_BYTES, NAMES, CaptureFile
+from tlsnic.device.trace.record import KEY_SUFFIX, RecordFile
+from tlsnic.device.trace.sink import Sink
 from tlsnic.device.wire import WireError
 
 BATCH: Final = 64
@@ -135,7 +137,7 @@ def capture_start(card: Card, path: str, snap_bytes: int, interfaces: list[Json]
             ErrorName.BAD_PARAMETER, "interfaces has unknown ones", f"known are: {', '.join(NAMES)}"
         )
     for other in card.siblings:
-        if any(_same(capture.path, path) for capture in _captures(other) if not capture.closed):
+        if any(_same(taken, path) for sink in other.tracer.sinks for taken in _paths(sink)):
             raise ControlError(
                 ErrorName.CONFLICT, f"{path} is being written already", "stop it, or take another"
             )
@@ -149,6 +151,13 @@ def capture_start(card: Card, path: str, snap_bytes: int, interfaces: list[Json]
     card.captures.append(capture)
     tracer.add(capture)
     return {"path": path}
+
+
+def _paths(sink: Sink) -> Collection[str]:
+    """The files that a sink writes."""
+    if isinstance(sink, RecordFile):
+        return sink.path, sink.path + KEY_SUFFIX
+    return (sink.path,) if isinstance(sink, CaptureFile) else ()
 
 
 def _same(one: str, other: str) -> bool:
