@@ -9,6 +9,7 @@ import pytest
 from tlsnic.qemu import conformance
 from tlsnic.qemu.conformance_report import ROWS, Report, Result
 from tlsnic.qemu.errors import UserError
+from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, row_of
 
 SUITE = Path(__file__).resolve().parents[2] / "guest-tests"
 
@@ -54,14 +55,29 @@ def test_every_row_has_a_test_named_after_it():
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ([], True),
-        (["--rows", "BUS"], True),
-        (["--rows", "NET"], False),
-        (["-k", "vlan"], False),
+        ([], ["msix", "linux"]),
+        (["--rows", "BUS"], ["msix"]),
+        (["--rows", "NET"], []),
+        (["--rows", "NET,LNX-02"], ["linux"]),
+        (["-k", "vlan"], []),
     ],
 )
-def test_the_msix_guest_is_only_started_where_it_adds_something(words, wanted):
-    assert conformance._wants_msix(parsed(*words)) is wanted
+def test_further_guests_are_only_started_where_they_add_something(words, wanted):
+    assert [part.name for part in conformance._others(parsed(*words))] == wanted
+
+
+def test_rows_of_the_linux_driver_alone_need_no_other_guest():
+    assert conformance._only_linux(parsed("--rows", "LNX-01,LNX-04"))
+    assert not conformance._only_linux(parsed("--rows", "LNX-01,BUS"))
+    assert not conformance._only_linux(parsed())
+
+
+def test_every_body_of_the_linux_driver_has_a_file_and_a_row():
+    for name in ROUTINE:
+        body, _, wire = name.partition("@")
+        assert (SUITE / "linux" / f"{body}.py").is_file()
+        assert row_of(name) in LINUX_ROWS
+        assert wire in ("", "lossy")
 
 
 def test_results_of_the_second_guest_keep_their_names_apart():

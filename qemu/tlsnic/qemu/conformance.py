@@ -3,6 +3,7 @@
 On the host, pytest runs the tests of guest-tests/, which start a device process of their own. With
 --guest, the same tests run in an emulated machine with two cards: one whose wire ends in this
 process (which sends and receives for the tests), one on a TAP in a network namespace of the host.
+The tests of the Linux driver run in a guest of their own (tlsnic.qemu.linux).
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlsnic.qemu.conformance_parts import Lane, Part, read_report
 from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
 from tlsnic.qemu.errors import EXIT_FAILURE, GuestTimeoutError, UserError, VmDiedError
+from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, row_of
 from tlsnic.qemu.supervise import Child, run_async
 
 if TYPE_CHECKING:
+    from tlsnic.qemu.run import GuestResult
     from tlsnic.qemu.vm import Setup  # costs the parts and asyncio when it is imported
 
 SUITE = "guest-tests"
@@ -60,9 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--part",
-        choices=("intx", "msix"),
-        help="with --guest: only the guest with uio_pci_generic and INTx, or only the one with "
-        "vfio-pci and MSI-X (default: both, side by side)",
+        choices=("intx", "msix", "linux"),
+        help="with --guest: only the guest with uio_pci_generic and INTx, only the one with "
+        "vfio-pci and MSI-X, or only the one with the Linux driver (default: all)",
     )
     parser.add_argument(
         "--record-failures",
@@ -137,7 +141,7 @@ def _on_host(args: argparse.Namespace) -> tuple[Report | None, int]:
         extra = ["-p", "no:xdist", "-p", "no:cov", "--conformance-json", str(path)]
         command = suite_command(args, folder, python=sys.executable, extra=extra)
         status = run_async(_run_child(command, {"PYTEST_ADDOPTS": ""}))
-        return _read(path), status
+        return read_report(path), status
 
 
 async def _run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
@@ -147,12 +151,6 @@ async def _run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
     finally:
         # Its own clean-up stops the device and leaves nothing behind, so it gets the time.
         await child.finish(grace_s=_CLEAN_UP_S)
-
-
-def _read(path: Path) -> Report | None:
-    with contextlib.suppress(OSError, ValueError):
-        return Report.from_json(json.loads(path.read_text()))
-    return None
 
 
 # In the shell of `tlsnic boot`
@@ -173,44 +171,93 @@ def _here_in_a_guest(args: argparse.Namespace) -> int:
 # In a guest, from the host
 
 
+MSIX = Part("msix", "the guest with MSI-X")
+LINUX = Part("linux", "the guest with the Linux driver")
+_HEADINGS = {
+    MSIX: "the part that needs MSI-X, through vfio-pci, in a guest with an IOMMU",
+    LINUX: "the Linux driver: the kernel's own network stack and TLS on the card",
+}
+
+
 def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
-    """Both guests at the same time: an emulated guest keeps little more than one core busy."""
+    """All guests, two at a time: an emulated guest keeps little more than one core busy."""
     from tlsnic.qemu.vm import prepare  # noqa: PLC0415
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
-    if args.part is not None or not _wants_msix(args):
-        return _in_guest(args, way="vfio" if args.part == "msix" else "uio")
-    setup = prepare(args.accel)  # what has to be made or found out first, once for both
-    with work_directory() as work, (work / "output").open("w+b") as output:
-        path = work / "report.json"
-        command = [sys.executable, "-m", "tlsnic.qemu.cli", "conformance", "--guest"]
-        command += ["--part", "msix", "--accel", args.accel, "--json", str(path)]
-        if args.record_failures is None:
-            command += ["--no-record"]
-        else:
-            command += ["--record-failures", str(args.record_failures)]
-        if args.rows:
-            command += ["--rows", args.rows]
-        second = Child(command, name="the guest with MSI-X", stdout=output, stderr=output)
-        try:
-            report, status = _in_guest(args, way="uio", setup=setup)
-            second_status = run_async(second.ended())
-        finally:
-            second.stop(grace_s=_CLEAN_UP_S)
-        print("# the part that needs MSI-X, through vfio-pci, in a guest with an IOMMU", flush=True)
-        output.seek(0)
-        _show(output.read())
-        second_report = _read(path)
-    if report is None or second_report is None:
-        return None, status or second_status
-    whole = merged([report, _renamed(second_report, "vfio-pci")])
+    others = _others(args)
+    if args.part is not None or _only_linux(args) or not others:
+        return _in_one_guest(args)
+    setup = prepare(args.accel)  # what has to be made or found out first, once for all
+    options = ["--accel", args.accel]
+    if args.rows:
+        options += ["--rows", args.rows]
+    if args.record_failures is None:
+        options += ["--no-record"]
+    else:
+        options += ["--record-failures", str(args.record_failures)]
+    with work_directory() as work, Lane(others, options, work) as lane:
+        report, status = _in_guest(args, way="uio", setup=setup)
+        run_async(lane.ended())
+        reports = [report]
+        for part in others:
+            print(f"# {_HEADINGS[part]}", flush=True)
+            more, more_status, output = lane.outcome(part)
+            _show(output)
+            reports.append(_renamed(more, "vfio-pci") if more and part is MSIX else more)
+            status = status or more_status
+    there = [report for report in reports if report is not None]
+    if len(there) < len(reports):
+        return None, status
+    whole = merged(there)
     sys.stdout.write(ktap_end(whole))
-    return whole, status or second_status
+    return whole, status
 
 
-def _wants_msix(args: argparse.Namespace) -> bool:
+def _others(args: argparse.Namespace) -> list[Part]:
+    """The parts besides the first that the chosen tests need."""
     chosen = parse_rows(args.rows) if args.rows else None
-    return not args.expression and (chosen is None or bool(chosen & {"BUS-03", "BUS-04", "BUS-09"}))
+    if args.expression:
+        return []
+    wanted = []
+    if chosen is None or chosen & {"BUS-03", "BUS-04", "BUS-09"}:
+        wanted.append(MSIX)
+    if chosen is None or chosen & set(LINUX_ROWS):
+        wanted.append(LINUX)
+    return wanted
+
+
+def _only_linux(args: argparse.Namespace) -> bool:
+    return bool(args.rows) and parse_rows(args.rows) <= set(LINUX_ROWS)
+
+
+def _in_one_guest(args: argparse.Namespace) -> tuple[Report | None, int]:
+    if args.part == LINUX.name or _only_linux(args):
+        return _with_linux_driver(args)
+    return _in_guest(args, way="vfio" if args.part == MSIX.name else "uio")
+
+
+def _with_linux_driver(args: argparse.Namespace) -> tuple[Report | None, int]:
+    """The tests of the Linux driver, in a guest whose own kernel drives the card."""
+    from tlsnic.qemu.linux import run_linux  # noqa: PLC0415
+    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
+
+    chosen = parse_rows(args.rows) if args.rows else set(LINUX_ROWS)
+    bodies = [name for name in ROUTINE if row_of(name) in chosen]
+    reports: list[Report] = []
+    result = run_linux(
+        bodies,
+        chosen=args.expression,
+        on_call={REPORT_METHOD: lambda report: reports.append(Report.from_json(report))},
+        on_output=_show,
+        setup=prepare(args.accel),
+    )
+    if result.exit_status:
+        _explain(result.device_log, "the device")
+        _explain(result.console, "the guest's console")
+    report = reports[0] if reports else None
+    if report is not None:
+        _describe(report, result)
+    return report, result.exit_status
 
 
 def _renamed(report: Report, way: str) -> Report:
@@ -311,12 +358,15 @@ def _run_guest(
             _explain(traffic.log(), "the device on the TAP")
             _explain(result.console, "the guest's console")
         if report is not None:
-            report.environment["accelerator"] = "kvm" if result.kvm else "tcg"
-            report.environment["boot_s"] = round(result.timings.started_s, 1)
-            report.environment["suite_s"] = round(
-                result.timings.finished_s - result.timings.started_s, 1
-            )
+            _describe(report, result)
         return report, result.exit_status
+
+
+def _describe(report: Report, result: GuestResult) -> None:
+    """Say in the report what the guest was run with, and how long it took."""
+    report.environment["accelerator"] = "kvm" if result.kvm else "tcg"
+    report.environment["boot_s"] = round(result.timings.started_s, 1)
+    report.environment["suite_s"] = round(result.timings.finished_s - result.timings.started_s, 1)
 
 
 def _show(data: bytes) -> None:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tlsnic.qemu.linux_rows import LINUX_ROWS
+
 _COVERED: Mapping[str, Iterable[int]] = {
     "BUS": range(1, 11),
     "NET": range(1, 11),
@@ -224,10 +226,11 @@ def _one_line(text: str) -> str:
 def parse_rows(text: str) -> frozenset[str]:
     """Rows from "BUS,NET-03". Raises ValueError for one that does not exist."""
     chosen: set[str] = set()
+    every = (*ROWS, *LINUX_ROWS)
     for word in filter(None, (part.strip().upper() for part in text.split(","))):
-        found = {row for row in ROWS if row == word or row.startswith(f"{word}-")}
+        found = {row for row in every if row == word or row.startswith(f"{word}-")}
         if not found:
-            raise ValueError(f"no row or group {word!r}; there are {_groups(ROWS)}")
+            raise ValueError(f"no row or group {word!r}; there are {_groups(every)}")
         chosen |= found
     if not chosen:
         raise ValueError("no row is named")

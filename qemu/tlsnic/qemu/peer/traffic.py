@@ -121,7 +121,7 @@ class Traffic:
                 stderr=log,
             )
         deadline_s = time.monotonic() + _READY_TIMEOUT_S
-        while not _listens(server.pid, port):
+        while not listens(server.pid, port):
             if server.poll() is not None or time.monotonic() > deadline_s:
                 raise UserError("iperf3 does not start", f"see {self._directory / 'iperf3.log'}")
             time.sleep(0.005)
@@ -135,7 +135,7 @@ class Traffic:
             self._namespace.close()
 
 
-def _listens(pid: int, port: int) -> bool:
+def listens(pid: int, port: int) -> bool:
     """Whether a TCP socket listens on `port` in the network namespace of a process.
 
     Not a trial connection: that would be the server's one test.

@@ -1,0 +1,89 @@
+"""Tests as functions, results as rows of the suite's report and as KTAP: for bodies in a guest.
+
+pytest is left out on purpose: its start alone takes seconds on an emulated CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tlsnic.qemu.conformance_report import (
+    FAILED,
+    PASSED,
+    SKIPPED,
+    Report,
+    Result,
+    ktap_end,
+    ktap_result,
+    ktap_start,
+)
+
+Test = Callable[[], "dict[str, object] | None"]
+"""Returns facts worth keeping, if there are any; raises when it fails."""
+
+
+class Skip(Exception):
+    """Raised by a test that cannot be carried out here; says why."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Tests that belong to one row. `before` is run first; `label` tells repetitions apart."""
+
+    row: str
+    tests: Sequence[Test]
+    label: str = ""
+    before: Callable[[], None] = lambda: None
+
+
+def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
+    """Run all tests in order, print a line for each, and give the results.
+
+    `after` is run after each test, and belongs to it. `chosen` is a part of the names of those to
+    run; a function that is no test (`prepare`) always is.
+    """
+    wanted = [
+        (group, [test for test in group.tests if _is_chosen(test, chosen)]) for group in groups
+    ]
+    report = Report({"side": "linux"}, complete=False)
+    _say(ktap_start(sum(len(tests) for _, tests in wanted)))
+    for group, tests in wanted:
+        if tests:
+            group.before()
+        for test in tests:
+            report.results.append(_one(test, after, group))
+            _say(ktap_result(len(report.results), report.results[-1]))
+    _say(ktap_end(report))
+    return report
+
+
+def _is_chosen(test: Test, chosen: str) -> bool:
+    name = test.__name__
+    return chosen in name or not name.startswith("test_")
+
+
+def _one(test: Test, after: Test, group: Group) -> Result:
+    started_s = time.monotonic()
+    outcome, text = PASSED, ""
+    details: dict[str, object] = {}
+    try:
+        try:
+            details = test() or {}
+        finally:
+            after()
+    except Skip as reason:
+        outcome, text = SKIPPED, str(reason)
+    except Exception:
+        outcome, text = FAILED, traceback.format_exc()
+    name = test.__name__ if test.__module__ == "__main__" else f"{test.__module__}.{test.__name__}"
+    name += f"[{group.label}]" if group.label else ""
+    return Result(name, (group.row,), outcome, time.monotonic() - started_s, text, details)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

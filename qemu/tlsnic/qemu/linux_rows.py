@@ -1,0 +1,25 @@
+"""The rows of the Linux driver's tests, and the bodies in guest-tests/linux/ that belong to them.
+
+Standard library only: guests use it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+ROW_OF: Mapping[str, str] = {
+    "plain": "LNX-01",
+    "ktls": "LNX-02",
+    "served": "LNX-03",
+    "lifecycle": "LNX-04",
+}
+"""LNX-01: a network interface. LNX-02: the kernel's TLS on the card, by OpenSSL. LNX-03: as servers
+use it. LNX-04: flows, links and the driver come and go."""
+LINUX_ROWS = tuple(sorted(ROW_OF.values()))
+ROUTINE: Sequence[str] = ("plain", "ktls", "served", "lifecycle", "ktls@lossy", "served@lossy")
+"""What `tlsnic conformance --guest` runs, in this order."""
+
+
+def row_of(name: str) -> str:
+    """The row of a body, "ktls" or "ktls@lossy"."""
+    return ROW_OF[name.partition("@")[0]]
