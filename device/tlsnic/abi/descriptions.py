@@ -1277,7 +1277,7 @@ ENUMS: dict[str, str] = {
     "DmaPurpose.DATA": "Packet data.",
     "DmaPurpose.DESCRIPTOR": "An entry of a descriptor or command ring.",
     "DmaPurpose.COMPLETION": "An entry of a completion, response or event ring.",
-    "DmaPurpose.BLOCK": "A block that a command names.",
+    "DmaPurpose.BLOCK": "A block that a command names, or a presync block.",
     "TlsOutcome.AS_ON_WIRE": "Receive: delivered as it came.",
     "TlsOutcome.DECRYPTED": "Receive: delivered decrypted.",
     "TlsOutcome.AUTH_FAILED": (
@@ -1286,7 +1286,10 @@ ENUMS: dict[str, str] = {
     "TlsOutcome.ENCRYPTED": "Transmit: encrypted in order.",
     "TlsOutcome.PRESYNCED": "Transmit: encrypted out of order, with a presync block.",
     "TlsOutcome.BYPASSED": "Transmit: before the start of offload, sent as it is.",
-    "TlsOutcome.DROPPED": "Transmit: not sent; the completion says why.",
+    "TlsOutcome.DROPPED": (
+        "Transmit: not sent; the completion says why. Receive: followed, and then not "
+        "delivered, for want of a buffer for example."
+    ),
     "TlsEvent.CREATED": "The flow was made.",
     "TlsEvent.DESTROYED": "The flow is gone.",
     "TlsEvent.REKEYED": "A new key was given.",

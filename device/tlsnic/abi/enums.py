@@ -545,7 +545,7 @@ class DmaPurpose(IntEnum):
     COMPLETION = 2
     """An entry of a completion, response or event ring."""
     BLOCK = 3
-    """A block that a command names."""
+    """A block that a command names, or a presync block."""
 
 
 class TlsOutcome(IntEnum):
@@ -564,7 +564,9 @@ class TlsOutcome(IntEnum):
     BYPASSED = 6
     """Transmit: before the start of offload, sent as it is."""
     DROPPED = 7
-    """Transmit: not sent; the completion says why."""
+    """Transmit: not sent; the completion says why. Receive: followed, and then not delivered, for
+    want of a buffer for example.
+    """
 
 
 class TlsEvent(IntEnum):

@@ -210,6 +210,21 @@ def test_a_dropped_copy_and_the_one_that_came_are_told_apart():
     assert [piece.fate for piece in flow.pieces].count(Fate.DROPPED) == 1
 
 
+def test_what_the_card_drops_after_it_followed_it_counts_when_it_comes_again():
+    receiving = Receiving([900])
+    half, end = 400, len(receiving.wire)
+    receiving.arrive(0, half)
+    receiving.arrive(half, end)
+    receiving.trace.packet(receiving.sequence, end, TlsOutcome.DROPPED)  # joined, both of them
+    receiving.arrive(0, end)
+    (flow,) = read_flows(receiving.finish())
+    assert [packet.outcome for packet in flow.packets] == [
+        TlsOutcome.DROPPED, TlsOutcome.DROPPED, TlsOutcome.AS_ON_WIRE,
+    ]  # fmt: skip
+    assert flow.stream == [(0, end, Fate.SOFTWARE)]
+    assert {piece.fate for piece in flow.pieces} == {Fate.DROPPED, Fate.SOFTWARE}
+
+
 def test_a_flow_that_starts_in_bytes_the_host_has_already():
     receiving = Receiving([1000] * 3)
     trace = Trace()

@@ -10,9 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tlsnic.abi.enums import TlsRxState
+from tlsnic.abi.enums import DmaPurpose, QueueKind, TlsOutcome, TlsRxState
 from tlsnic.abi.generate.build import ABI, ROOT
-from tlsnic.abi.structures import TlsFlowCreateCommand, TraceTlsEvent, TraceTlsPacket
+from tlsnic.abi.structures import (
+    TlsFlowCreateCommand,
+    TlsPresync,
+    TraceDmaRead,
+    TraceTlsEvent,
+    TraceTlsPacket,
+)
 from tlsnic.device.trace.capture import CaptureFile
 from tlsnic.device.trace.reader import read_trace
 from tlsnic.device.trace.tracer import Tracer
@@ -125,8 +131,30 @@ def test_frames_without_a_buffer_say_that_they_were_dropped(tmp_path):
     rig.nic.receive(frames, rig.now_ns)
     capture.close()
     texts = [frame.comment for frame in frames_of(path)]
-    assert ["dropped" in text for text in texts] == [False] * 4 + [True]
+    assert ["rx: dropped" in text for text in texts] == [False] * 2 + [True] * 3
     assert texts[-1].endswith("of the 5 frames up to here were dropped: 3 RX_DROP_NO_BUFFER")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("batch", [1, 8])
+def test_each_byte_that_was_followed_and_not_delivered_is_told(tmp_path, batch, joined):
+    rig = receive_rig.ReceiveRig(buffers=2, coalesce=4 if joined else None)
+    path = tmp_path / "c.pcapng"
+    capture = captured(rig, path)
+    _, wire, handle = receive_rig.begun(6000, rig=rig)
+    frames = [(receive_rig.frame_of(wire, at, at + 500), None) for at in range(0, 6000, 500)]
+    for first in range(0, len(frames), batch):
+        rig.nic.receive(frames[first : first + batch], rig.now_ns)
+    rig.now_ns += 10**9
+    rig.run()
+    capture.close()
+    told = [one.record for one in read_trace(str(path)) if isinstance(one.record, TraceTlsPacket)]
+    dropped = [one for one in told if one.outcome == TlsOutcome.DROPPED]
+    came = sum(len(packet.payload) for packet in rig.packets())
+    assert 0 < came < 6000
+    assert sum(one.length for one in dropped) == 6000 - came
+    assert {one.handle for one in dropped} == {handle}
+    assert sum(one.length for one in told) == 6000 + sum(one.length for one in dropped)
 
 
 def test_sent_frames_and_retransmits(tmp_path):
@@ -142,6 +170,10 @@ def test_sent_frames_and_retransmits(tmp_path):
     assert texts == [flow + "encrypted", flow + "encrypted", flow + "encrypted out of order"]
     first = next(r.record for r in read_trace(str(path)) if isinstance(r.record, TraceTlsEvent))
     assert first.handle == handle  # a flow from before the capture is introduced
+    reads = [r for r in read_trace(str(path)) if isinstance(r.record, TraceDmaRead)]
+    (block,) = [read for read in reads if read.record.purpose == DmaPurpose.BLOCK]
+    assert block.record.kind == QueueKind.TRANSMIT
+    assert TlsPresync.unpack_from(block.data).tcp_sequence == stream.sequence_at(0)
     assert_no_keys(path, stream)
 
 

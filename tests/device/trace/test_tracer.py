@@ -19,6 +19,7 @@ class Card:
     def __init__(self):
         self.rig = rig.Rig()
         self.changes = []
+        self.unheard = self.rig.nic.receiver.lost
         self.tracer = Tracer(self.rig.nic, 3, self.changes.append)
 
 
@@ -32,11 +33,12 @@ def straight(card):
     nic, host, wire = card.rig.nic, card.rig.host, card.rig.wire
     gate, receiver, transmitter = nic.host_gate, nic.receiver, nic.transmitter
     return (
-        (gate.view, gate.views, gate.ring_view, gate.entry_view, gate.secret_views)
-        == (host.view, host.views, host.view, host.view, host.views)
+        (gate.view, gate.ring_view, gate.entry_view) == (host.view,) * 3
+        and (gate.views, gate.block_views, gate.secret_views) == (host.views,) * 3
         and (gate.trigger, gate.set_intx) == (host.trigger, host.set_intx)
         and nic.port_gate.send == wire.send
         and (receiver.follow, receiver.follow_run) == (receiver.tls.follow, receiver.tls.follow_run)
+        and receiver.lost is card.unheard
         and transmitter.encrypt == transmitter.tls.encrypt
         and transmitter.check_tuple == transmitter.tls.check_tuple
         and nic.journal.observer is None

@@ -60,6 +60,6 @@ class Blocks:
     def store(self, address: int, data: bytes) -> None:
         """Write `data` to guest memory, which may lie in several maps."""
         position = 0
-        for view in self._host.views(address, len(data), True):
+        for view in self._host.block_views(address, len(data), True):
             view[:] = data[position : position + len(view)]
             position += len(view)

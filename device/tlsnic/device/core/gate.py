@@ -18,6 +18,9 @@ class TracedHost(Host, Protocol):
     def entry_view(self, address: int, length: int, write: bool) -> memoryview | None:
         """One entry of a ring, read or filled at once; None when it crosses into another map."""
 
+    def block_views(self, address: int, length: int, write: bool) -> list[memoryview]:
+        """A block that a command or descriptor names, read or filled at once."""
+
     def secret_views(self, address: int, length: int, write: bool) -> list[memoryview]:
         """A block with keys, copied at once."""
 
@@ -30,8 +33,8 @@ class HostGate:
     """
 
     __slots__ = (
-        "_bits", "_inserted", "entry_view", "host", "ring_view", "secret_views", "set_intx",
-        "trigger", "view", "views",
+        "_bits", "_inserted", "block_views", "entry_view", "host", "ring_view", "secret_views",
+        "set_intx", "trigger", "view", "views",
     )  # fmt: skip
 
     def __init__(self, host: Host) -> None:
@@ -51,6 +54,7 @@ class HostGate:
         self._use(traced)
         self.ring_view = traced.ring_view
         self.entry_view = traced.entry_view
+        self.block_views = traced.block_views
         self.secret_views = traced.secret_views
 
     def remove(self) -> None:
@@ -61,7 +65,7 @@ class HostGate:
     def _use(self, host: Host) -> None:
         self._bits = host
         self.view = self.ring_view = self.entry_view = host.view
-        self.views = self.secret_views = host.views
+        self.views = self.block_views = self.secret_views = host.views
         self.trigger = host.trigger
         self.set_intx = host.set_intx
 

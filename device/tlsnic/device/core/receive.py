@@ -3,7 +3,7 @@
 Frames from the wire come in batches, because their checksums are cheaper together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, product
 from typing import Final
 
@@ -87,6 +87,9 @@ class Receiver:
         self.tls = TlsReceive(parts, events)
         self.follow, self.follow_run = self.tls.follow, self.tls.follow_run
         """How packets of flows are followed; a trace puts its own in front."""
+        self.lost: Callable[[int, int, int], None] = _ignore
+        """Told of packets of flows that were followed, and then not delivered: the flow's handle,
+        u32 TCP sequence number, bytes of payload. A trace listens."""
         self.now_ns = 0
         self.enabled = False
         self.max_frame = 0
@@ -190,6 +193,9 @@ class Receiver:
                 (rss_hash << 32, _ONE_SEGMENT, handle | hash_type << 48, flags),
             )  # fmt: skip
             delivered += taken
+            if flow is not None and payload < length:
+                for sequence in segments.sequences[first + taken : last]:
+                    self.lost(handle, sequence, length - payload)
             if not sums.verified:
                 counters.rx_checksum_bad += taken
             first = last
@@ -342,11 +348,12 @@ class Receiver:
                 self._deliver_packet(packet)
 
     def _deliver_packet(self, packet: Packet[int]) -> None:
+        length = sum(map(len, packet.parts))
         if not self._host.bus_master:
             self._counters.rx_drop_disabled += packet.segments
             self._diagnostics.report(Diagnostic.BUS_MASTER_OFF)
+            self._lose(packet.headers, length, packet.segments, packet.offload_state)
             return
-        length = sum(map(len, packet.parts))
         on_wire = length + (packet.segments - 1) * packet.headers.payload
         self._deliver(
             packet.parts, length, packet.parts[0], packet.headers, packet.checksum,
@@ -368,6 +375,7 @@ class Receiver:
         records: int,
     ) -> None:
         """Write a packet to the queue that it belongs to, and count it."""
+        whole = length
         queue, rss_hash, hash_type = self._steering.choose(head, headers)
         counters = self._counters
         _, _, vlan_tci, _, _, _, _, version, protocol, fragment, l4_bytes, _, _, _ = headers
@@ -397,6 +405,7 @@ class Receiver:
             flags << _FLAGS_SHIFT | (bits_of(mark, records) if mark else 0),
         )
         if not self._queues[queue].deliver(pieces, length, segments, words):
+            self._lose(headers, whole, segments, mark)
             return
         counters.rx_frames += segments
         counters.rx_packets += 1
@@ -410,6 +419,18 @@ class Receiver:
                 counters.rx_broadcast += segments
             else:
                 counters.rx_multicast += segments
+
+    def _lose(self, headers: Headers, length: int, segments: int, mark: Mark) -> None:
+        """A packet of `length` bytes is not delivered."""
+        if mark == NO_FLOW:
+            return
+        end = headers.end if segments == 1 else length  # what is joined has no padding
+        if headers.payload < end:
+            self.lost(handle_of(mark), headers.tcp_seq, end - headers.payload)
+
+
+def _ignore(_handle: int, _sequence: int, _length: int) -> None:
+    """Nobody listens."""
 
 
 def _sum_flags(sums: RxChecksum) -> int:

@@ -8,7 +8,8 @@ from typing import Final
 from tlsnic.abi.enums import Diagnostic, TxStatus
 from tlsnic.device.core.counters import Counters
 from tlsnic.device.core.descriptors import Chain, Descriptor, Drop
-from tlsnic.device.core.host import Buffer, Host
+from tlsnic.device.core.gate import HostGate
+from tlsnic.device.core.host import Buffer
 from tlsnic.device.packet.headers import Headers, flow_key
 from tlsnic.device.tls.encrypt import (
     PRESYNC_BYTES,
@@ -31,7 +32,7 @@ _VLAN_ID: Final = 0xFFF
 class TlsTransmit:
     """One for all queues. What `encrypt` returns is good until it is called again."""
 
-    def __init__(self, host: Host, counters: Counters, flows: FlowTable) -> None:
+    def __init__(self, host: HostGate, counters: Counters, flows: FlowTable) -> None:
         self._host = host
         self._counters = counters
         self._flows = flows
@@ -103,7 +104,7 @@ class TlsTransmit:
     def _presync(self, descriptor: Descriptor) -> Presync:
         if descriptor[1] != PRESYNC_BYTES:
             raise Refused(Diagnostic.TLS_PRESYNC, descriptor[1])
-        return Presync.unpack(self._gather([descriptor], PRESYNC_BYTES))
+        return Presync.unpack(b"".join(self._host.block_views(descriptor[0], PRESYNC_BYTES, False)))
 
     def _gather(self, descriptors: list[Descriptor], most: int) -> bytes:
         """A copy of small buffers. Refused: more than `most` bytes. DmaFault: not mapped."""

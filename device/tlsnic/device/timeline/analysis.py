@@ -34,6 +34,8 @@ FAR_BYTES: Final = 16 << 20
 """A packet further than this from the stream's end is no part of it (as the card has it)."""
 FAR_PACKETS: Final = 16
 """So many of them, each behind the other, and the stream is there."""
+_RETRACTED: Final = 1024
+"""Packets that the card may have told of since it told of one that it then dropped."""
 _HALF: Final = 1 << 31
 _SPACE: Final = 1 << 32
 _MARKS: Final = (
@@ -112,6 +114,9 @@ class Analysis:
         """The card tells what it did to a packet."""
         outcome = TlsOutcome(record.outcome)
         number, payload = 0, memoryview(b"")
+        if self._receives and outcome is TlsOutcome.DROPPED:
+            self._retract(record.tcp_sequence, record.length)
+            return
         if self._receives:
             place = record.tcp_sequence, record.length
             waiting = self._waiting.get(place)
@@ -139,6 +144,24 @@ class Analysis:
             self._sent.setdefault(record.tcp_sequence, []).append(index)
             if outcome is TlsOutcome.ENCRYPTED:
                 self._note_number(time_ns, end, record.record_number)
+
+    def _retract(self, sequence: int, length: int) -> None:
+        """What the card told of these bytes last is not what became of them: it dropped them."""
+        begin, left = self._nearest(sequence), length
+        packets = self.flow.packets
+        for index in range(len(packets) - 1, max(-1, len(packets) - 1 - _RETRACTED), -1):
+            packet = packets[index]
+            inside = begin <= packet.begin and packet.end <= begin + length
+            if not inside or packet.state is None or packet.outcome is TlsOutcome.DROPPED:
+                continue
+            packets[index] = packet._replace(outcome=TlsOutcome.DROPPED)
+            for low, _ in self._new[index]:
+                self._coverage.remove(low)
+            self._new[index] = []
+            self._dropped.add(packet.begin, packet.end, index)
+            left -= packet.end - packet.begin
+            if left <= 0:
+                return
 
     def _note_number(self, time_ns: int, position: int, number: int) -> None:
         """The record at a position has this number. Packets of one moment are told of when all have

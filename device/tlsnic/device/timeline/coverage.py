@@ -49,6 +49,11 @@ class Coverage:
             self._owners.insert(at, owner)
         return new
 
+    def remove(self, begin: int) -> None:
+        """What `add` said was new from `begin` on is not there after all."""
+        at = bisect_left(self._begins, begin)
+        del self._begins[at], self._ends[at], self._owners[at]
+
     def rename(self, owners: list[int]) -> None:
         """Give packets other indices: `owners` has the new one by the old one."""
         self._owners = [owners[owner] for owner in self._owners]

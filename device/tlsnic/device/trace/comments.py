@@ -115,6 +115,11 @@ class Comments:
             if sent is not None:
                 sent.append((record.tcp_sequence, record.length, packet_text(record)))
             return
+        if record.outcome == TlsOutcome.DROPPED:  # several frames, if they were joined
+            for segment in self._arrived.get(flow, ()):
+                if (segment.sequence - record.tcp_sequence & _MASK) < record.length:
+                    segment.remark(packet_text(record))
+            return
         waiting = self._open.get(flow)
         for segment in waiting or ():
             if segment.has(record.tcp_sequence):

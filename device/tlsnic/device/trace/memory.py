@@ -106,18 +106,17 @@ class TracedMemory:
 
     # What the core asks for
 
-    def view(self, address: int, length: int, write: bool) -> memoryview | None:
-        """Packet data, or a block of a command: always in one piece."""
-        purpose = DmaPurpose.BLOCK if self._place.kind is QueueKind.ADMIN else DmaPurpose.DATA
-        if write:
-            return self._to_write(address, length, purpose, self._place)
-        return memoryview(self._read(address, length, purpose, self._place))
+    def view(self, address: int, length: int, write: bool) -> memoryview:
+        """Packet data: always in one piece."""
+        return self._access(address, length, write, DmaPurpose.DATA)
 
     def views(self, address: int, length: int, write: bool) -> list[memoryview]:
         """The same."""
-        view = self.view(address, length, write)
-        assert view is not None
-        return [view]
+        return [self._access(address, length, write, DmaPurpose.DATA)]
+
+    def block_views(self, address: int, length: int, write: bool) -> list[memoryview]:
+        """A block, in one piece."""
+        return [self._access(address, length, write, DmaPurpose.BLOCK)]
 
     def ring_view(self, address: int, length: int, write: bool) -> memoryview | None:
         """Faults as a ring does; else entry by entry, please."""
@@ -205,6 +204,11 @@ class TracedMemory:
         return self._gate.host.views(address, length, write)
 
     # Inside
+
+    def _access(self, address: int, length: int, write: bool, purpose: DmaPurpose) -> memoryview:
+        if write:
+            return self._to_write(address, length, purpose, self._place)
+        return memoryview(self._read(address, length, purpose, self._place))
 
     def _read(self, address: int, length: int, purpose: DmaPurpose, place: Place) -> bytearray:
         self._send_completion()

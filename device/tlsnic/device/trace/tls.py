@@ -38,11 +38,13 @@ class TracedTls:
         self._journal = nic.journal
         self._card = card
         self._put = put
+        self._unheard = nic.receiver.lost
 
     def attach(self) -> None:
         """Take the places."""
         receiver, transmitter = self._nic.receiver, self._nic.transmitter
         receiver.follow, receiver.follow_run = self.follow, self.follow_run
+        receiver.lost = self.lost
         transmitter.check_tuple, transmitter.encrypt = self.check_tuple, self.encrypt
         self._journal.observer = self.note
 
@@ -51,6 +53,7 @@ class TracedTls:
         receiver, transmitter = self._nic.receiver, self._nic.transmitter
         tls, encryption = receiver.tls, transmitter.tls
         receiver.follow, receiver.follow_run = tls.follow, tls.follow_run
+        receiver.lost = self._unheard
         transmitter.check_tuple, transmitter.encrypt = encryption.check_tuple, encryption.encrypt
         self._journal.observer = None
 
@@ -81,6 +84,12 @@ class TracedTls:
             self._received(flow, sequence, length, outcome, state, records)
             sequence = sequence + length & _SEQUENCE_MASK
         return followed
+
+    def lost(self, handle: int, sequence: int, length: int) -> None:
+        """`Receiver.lost`."""
+        flow = self._nic.flows.get(handle)
+        if isinstance(flow, RxRunFlow):
+            self._received(flow, sequence, length, TlsOutcome.DROPPED, flow.tracker_state, 0)
 
     def _received(
         self,
