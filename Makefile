@@ -6,6 +6,10 @@ TLSNIC := .venv/bin/tlsnic
 WITH_RIGHTS := $(PYTHON) -m tlsnic.qemu.rights
 # Processes for the host tests.
 JOBS ?= 2
+# Another of Debian's kernels for the guest: make run KERNEL=7.2
+ifdef KERNEL
+export TLSNIC_LINUX := $(KERNEL)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: run test boot shell lint bench clean help setup parts generate

@@ -5,6 +5,7 @@ The bodies of its tests are in guest-tests/linux/ and run in the guest; they pri
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def module_path(setup: Setup) -> Path:
     """The driver for the kernel that `setup` boots, built if need be. Raises `PartError`."""
     guest = setup.guest
     return parts.kernel_module(release=guest.release, source=project_root(), suite=guest.suite)
+
+
+def has_module(setup: Setup) -> bool:
+    """Whether there is a driver for the kernel that `setup` boots, or one can be built."""
+    return bool(setup.guest.release or os.environ.get(MODULE_VARIABLE))
 
 
 def run_linux(
