@@ -129,7 +129,9 @@ def test_ktls_02_sendfile(network, mode, tmp_path, scale):
     if mode == TCP_TLS_MODE_IFNET:
         assert touched == 0
     else:
-        assert sysctl["bytes_touched.encrypt"] == touched == len(data) + 50_000
+        # Old versions of `cryptography` encrypt into memory of their own.
+        assert sysctl["bytes_touched.encrypt"] == touched
+        assert touched in (len(data) + 50_000, 2 * (len(data) + 50_000))
     cache = line.network.kernel.page_cache
     assert cache.reads == -(-len(data) // cache.pool.page_bytes), "a page is read once"
     line.network.run(lambda: not cache.wired, "no page is in use")

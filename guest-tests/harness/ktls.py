@@ -49,7 +49,7 @@ CHACHA13 = CipherSuite.TLS13_CHACHA20_POLY1305
 CBC12 = CipherSuite.TLS12_AES_CBC_SHA256
 HOST, HOST6 = "10.73.86.1", "fd74:6c73:86::1"
 NEAR, NEAR6 = "10.73.86.2", "fd74:6c73:86::2"
-CARD = pytest.mark.nic(tx_entries=512, rx_entries=512, tx_bounce_bytes=1 << 20)
+CARD = pytest.mark.nic(tx_entries=512, rx_entries=1024, tx_bounce_bytes=1 << 20)
 """For all tests of files that use a network."""
 _WINDOW_BYTES = 8
 _WINDOWS = [MARKER[at : at + _WINDOW_BYTES] for at in range(len(MARKER) - _WINDOW_BYTES + 1)]
@@ -57,6 +57,7 @@ _CONFIG = TcpConfig(time_wait_ns=10**6, window=1 << 18, send_buffer=1 << 20)
 _CHECK_EVERY = {SIDE_GUEST: 8}
 _TIMEOUT_S = 20.0
 _MASK = 0xFFFF_FFFF
+_TLS10 = 0x0301
 
 
 class CheckedStack(TcpStack):
@@ -113,6 +114,9 @@ class OpenSslEnd:
         TLS in this direction."""
         is_near = near_number in (None, self._near_number)
         is_far = far_number in (None, self._far_number)
+        is_chained = self._near.layout.version == _TLS10  # the IV is in the last record
+        if is_chained:
+            return
         if is_near and is_far and not self._rest and not self.is_closed:
             _ends[self.suite].append(self)
 
@@ -256,6 +260,14 @@ class Line:
     def read(self, count_bytes: int) -> bytes:
         """The same as bytes."""
         return b"".join([message.data for message in self.messages(count_bytes)])
+
+    def await_reset(self) -> None:
+        """Until the host's socket was reset."""
+        network = self.network
+        network.run(
+            lambda: "Reset" in network.far("state", token=self.token, wait_s=0.05)["error"],
+            "the host's socket is reset",
+        )
 
     def states(self) -> dict[str, int]:
         """Received records by crypto state; only those that there were."""

@@ -50,6 +50,7 @@ class FarNetwork:
         self._thread: threading.Thread | None = None
         self._stop_fd = self._host_fd = -1
         self._port: socket.socket | None = None  # of card 1
+        self._is_unplugged = False  # card 0
         self._lock = threading.Lock()
         # All below is guarded by _lock.
         self._forget()
@@ -57,7 +58,7 @@ class FarNetwork:
     def _forget(self) -> None:
         self._windows: list[bytes] = []
         self._frames: list[tuple[int, bytes]] = []
-        self._counts = [0, 0]
+        self._counts, self._bytes = [0, 0], [0, 0]
         self._leaks: list[str] = []
         self._learned: dict[bytes, int] = {}
         self._steered: dict[bytes, int] = {}
@@ -92,6 +93,8 @@ class FarNetwork:
         if self._thread is None:
             return
         self._far_end.divert(None)
+        if self._is_unplugged:
+            self.set_link(card=0, up=True)
         os.eventfd_write(self._stop_fd, 1)
         self._thread.join()
         self._thread = None
@@ -128,10 +131,12 @@ class FarNetwork:
         if card:
             self._traffic.namespace.ip("link", "set", TAP, "up" if up else "down")
         else:
+            self._is_unplugged = not up
             self._far_end.set_link(up=up)
 
     def watched(self) -> dict[str, object]:
-        """Frames at each card since `join`, how many were lost, and where plaintext was found."""
+        """Frames and their bytes at each card since `join`, how many frames were lost, and where
+        plaintext was found. The card on the TAP has super-frames."""
         with self._lock:
             self._look()
             leaks = self._leaks[:5]
@@ -140,7 +145,12 @@ class FarNetwork:
             missed = struct.unpack("=II", port.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
             if missed:
                 leaks.append(f"{missed} frames were not looked at")
-            return {"frames": list(self._counts), "lost": self._lost, "leaks": leaks}
+            return {
+                "frames": list(self._counts),
+                "bytes": list(self._bytes),
+                "lost": self._lost,
+                "leaks": leaks,
+            }
 
     # The switch
 
@@ -261,6 +271,7 @@ class FarNetwork:
         frames, self._frames = self._frames, []
         for card, frame in frames:
             self._counts[card] += 1
+            self._bytes[card] += len(frame)
             for window in self._windows:
                 at = frame.find(window)
                 if at >= 0:
