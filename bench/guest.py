@@ -130,7 +130,7 @@ def run(effort: Effort) -> list[Row]:
         raise RuntimeError(f"the guest could not measure:\n{result.output}\n{result.console}")
     return [
         GuestRow(
-            f"guest {case.suite}, {_workers(case)}, beside {WAYS[than]}",
+            f"guest.{case.suite}.{case.workers}.{than}",
             f"{megabytes} MB by HTTPS, {WAYS[CARD]}",
             case.goodput(CARD),
             "MB/s",
@@ -145,7 +145,3 @@ def run(effort: Effort) -> list[Row]:
         for case in cases.values()
         for than in (KERNEL, USERLAND)
     ]
-
-
-def _workers(case: Case) -> str:
-    return f"{case.workers} worker{'s' if case.workers > 1 else ''}"

@@ -53,7 +53,7 @@ def show(rows: Sequence[GuestRow], console: Console) -> None:
     )
     for row in rows:
         verdict = "reached" if row.met else "[bold red]missed"
-        console.print(f"{row.name}: {verdict}")
+        console.print(f"{row.name}, beside {WAYS[row.than]}: {verdict}")
 
 
 def _table(title: str) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import bus, loss, memory, receive, shell, stages, tls, tls_receive, transmit
+from bench import bus, guest, loss, memory, receive, shell, stages, tls, tls_receive, transmit
 from bench.measure import Effort, Row
 
 
@@ -29,6 +29,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "shell": Benchmark("receive with a client on the control socket", shell.run),
     "transmit-stages": Benchmark("what each stage of transmit costs a packet", stages.transmit),
     "receive-stages": Benchmark("what each stage of receive costs a frame", stages.receive),
+    "guest": Benchmark("HTTPS from a guest with the Linux driver", guest.run, when_named=True),
     "loss": Benchmark("records decrypted in the card under loss", loss.run, when_named=True),
 }
 

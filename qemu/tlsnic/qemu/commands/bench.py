@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="say which there are, and run none")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="with loss: also draw its shares here, as SVG"
+        "--plot", type=Path, metavar="FILE", help="with loss or guest: also draw it here, as SVG"
     )
     parser.add_argument(
         "--rounds",
@@ -45,7 +45,8 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--rounds {args.rounds}: at least one is needed", "give a number above 0")
     sys.path.insert(0, str(root))
     # The folder is not installed, so it can only be imported now.
-    from bench import loss_report, report, suite  # noqa: PLC0415
+    from bench import guest_report, loss_report, report, suite  # noqa: PLC0415
+    from bench.guest import GuestRow  # noqa: PLC0415
     from bench.loss import LossRow  # noqa: PLC0415
     from bench.measure import Effort, Row  # noqa: PLC0415
 
@@ -59,8 +60,11 @@ def main(args: argparse.Namespace) -> int:
             f"no benchmark is called {', '.join(unknown)}",
             f"choose of {', '.join(suite.BENCHMARKS)}",
         )
-    if args.plot is not None and "loss" not in args.names:
-        raise UserError("--plot draws the shares of loss", "name it: tlsnic bench loss --plot FILE")
+    if args.plot is not None and len({"loss", "guest"} & set(args.names)) != 1:
+        raise UserError(
+            "--plot draws one benchmark, loss or guest",
+            "name it: tlsnic bench loss --plot FILE",
+        )
     rows: list[Row] = []
     # A file or a log has no width: wide enough there for no name to be cut.
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
@@ -69,12 +73,19 @@ def main(args: argparse.Namespace) -> int:
             rows += found
             status.update(f"measured {name}")
     shares = [row for row in rows if isinstance(row, LossRow)]
-    if len(shares) < len(rows):
-        report.show([row for row in rows if not isinstance(row, LossRow)], console)
+    served = [row for row in rows if isinstance(row, GuestRow)]
+    others = [row for row in rows if not isinstance(row, LossRow | GuestRow)]
+    if others:
+        report.show(others, console)
     if shares:
         loss_report.show(shares, console)
+    if served:
+        guest_report.show(served, console)
     if args.plot is not None:
-        loss_report.plot(shares, args.plot)
+        if shares:
+            loss_report.plot(shares, args.plot)
+        else:
+            guest_report.plot(served, args.plot)
     if args.json is not None:
         report.save(rows, args.json)
     return 0
