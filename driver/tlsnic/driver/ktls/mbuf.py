@@ -7,11 +7,11 @@ references to pages, trailer; its `m_len` counts all three, as TCP sequence numb
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from tlsnic.driver.ktls.pages import HEADER_ROOM, Memory, Page
+from tlsnic.driver.ktls.pages import HEADER_ROOM, Memory, Page, unwire_pages, wire_pages
 from tlsnic.driver.tcp.source import Piece
 
 if TYPE_CHECKING:
@@ -220,21 +220,34 @@ class Mbuf:
             start = self.m_epg_1st_off - self.m_epg_hdrlen
             end = self.m_epg_1st_off + self.m_epg_last_len + self.m_epg_trllen
             return [_part(header, start, end)]
+        pages, first, last = self.m_epg_pa, self.m_epg_1st_off, self.m_epg_last_len
         found = [_part(header, HEADER_ROOM - self.m_epg_hdrlen, HEADER_ROOM)]
-        at = self.m_epg_1st_off
-        for page, view in zip(self.m_epg_pa, self.payload(), strict=True):
-            found.append(_part(page, at, at + len(view)))
-            at = 0
+        if len(pages) == 1:
+            found.append(_part(pages[0], first, first + last))
+        elif pages:
+            found.append(_part(pages[0], first, len(pages[0].view)))
+            found += [_part(page, 0, len(page.view)) for page in pages[1:-1]]
+            found.append(_part(pages[-1], 0, last))
         found.append(_part(self.m_epg_trail_page, 0, self.m_epg_trllen))
-        return [part for part in found if len(part[0])]
+        return [part for part in found if part[0]]
 
     def views(self, offset: int = 0, length: int | None = None) -> Iterator[memoryview]:
         """`length` bytes from `offset` on, or all: views, nothing is copied."""
         for view, _, _ in self.pieces(offset, length):
             yield view
 
-    def pieces(self, offset: int, length: int | None = None) -> Iterator[Piece]:
+    def pieces(self, offset: int, length: int | None = None) -> Iterable[Piece]:
         """The same for a card: with the addresses that it sees."""
+        if (
+            not offset
+            and not self.m_off
+            and (length is None or length >= self.m_len)
+            and self.m_flags & M_EXTPG  # of which nothing is ever cut off at the end
+        ):
+            return self.parts()
+        return self._cut(offset, length)
+
+    def _cut(self, offset: int, length: int | None) -> Iterator[Piece]:
         left = self.m_len - offset if length is None else min(length, self.m_len - offset)
         at = self.m_off + offset
         for piece in self.parts():
@@ -258,10 +271,9 @@ class Mbuf:
         that has their addresses); unwire each of them when that is done."""
         if not self.m_flags & M_EXTPG:
             return []
-        pages = [self.m_epg_hdr_page, *self.m_epg_pa]
         if self.is_record_page:
-            pages = pages[1:]
-        return [page.wire() for page in pages]
+            return wire_pages(self.m_epg_pa)
+        return wire_pages([self.m_epg_hdr_page, *self.m_epg_pa])
 
     def tobytes(self) -> bytes:
         """A copy of all that is left."""
@@ -271,10 +283,9 @@ class Mbuf:
         """m_free: give back pages and the reference to the session."""
         if self.m_flags & M_EXTPG:
             pages, self.m_epg_pa = self.m_epg_pa, []
-            if self.m_epg_hdr_page not in pages and pages:
-                self.m_epg_hdr_page.unwire()
-            for page in pages:
-                page.unwire()
+            if pages and self.m_epg_hdr_page is not pages[0]:
+                pages = [self.m_epg_hdr_page, *pages]
+            unwire_pages(pages)
             tls, self.m_epg_tls = self.m_epg_tls, None
             if tls is not None:
                 tls.free()

@@ -79,6 +79,26 @@ class Page:
 _lock = RLock()  # of all wire counts and free lists; held for a few instructions
 
 
+def wire_pages(pages: list[Page]) -> list[Page]:
+    """`Page.wire` of all of them at once."""
+    with _lock:
+        for page in pages:
+            page.wire_count += 1
+    return pages
+
+
+def unwire_pages(pages: list[Page]) -> None:
+    """`Page.unwire` of all of them at once."""
+    with _lock:
+        for page in pages:
+            count = page.wire_count - 1
+            if count < 0:
+                raise ValueError("a page that nothing is wired to")
+            page.wire_count = count
+            if not count:
+                page.owner.unwired(page)
+
+
 class PagePool:
     """Pages of one size, carved out of larger pieces of DMA memory and used again.
 
@@ -157,12 +177,16 @@ class Memory:
     def trailer_page(self, inner_type: int) -> Page:
         """A trailer for records that a card encrypts, whose tag it puts in itself: TLS 1.3's inner
         type (else 0), then zeros. Shared by all records; never given back."""
+        page = self._trailer_pages.get(inner_type)
+        if page is not None:
+            return page
         with _lock:
             page = self._trailer_pages.get(inner_type)
             if page is None:
-                page = self._trailer_pages[inner_type] = self._trailers.alloc()
+                page = self._trailers.alloc()
                 page.view[:] = bytes(TRAILER_ROOM)
                 page.view[0] = inner_type
+                self._trailer_pages[inner_type] = page
             return page
 
     @property
@@ -176,7 +200,7 @@ class Memory:
             pool.close()
 
 
-_FileKey = tuple[int, int]  # device and inode
+FileKey = tuple[int, int]  # device and inode
 _Version = tuple[int, int]  # time of change in ns and size
 
 
@@ -193,8 +217,8 @@ class PageCache:
         self.reads = 0
         """Pages read from files."""
         self.hits = 0
-        self._pages: OrderedDict[tuple[_FileKey, int], Page] = OrderedDict()
-        self._versions: dict[_FileKey, _Version] = {}
+        self._pages: OrderedDict[tuple[FileKey, int], Page] = OrderedDict()
+        self._versions: dict[FileKey, _Version] = {}
 
     def __len__(self) -> int:
         return len(self._pages)
@@ -207,6 +231,10 @@ class PageCache:
 
     def size_of(self, file: int) -> int:
         """Bytes of the file with this descriptor; forgets the pages of what it was before."""
+        return self.look(file)[1]
+
+    def look(self, file: int) -> tuple[FileKey, int]:
+        """The same, with what to give to `grab` for each of many pages."""
         status = os.fstat(file)
         key = (status.st_dev, status.st_ino)
         version = (status.st_mtime_ns, status.st_size)
@@ -215,13 +243,15 @@ class PageCache:
                 for where in [where for where in self._pages if where[0] == key]:
                     self._remove(where)
             self._versions[key] = version
-        return status.st_size
+        return key, status.st_size
 
-    def grab(self, file: int, index: int) -> Page:
+    def grab(self, file: int, index: int, key: FileKey | None = None) -> Page:
         """Page number `index` of the file, wired for the caller (vm_page_grab, sendfile_swapin);
         `valid` tells how much of it the file has. Raises OSError."""
-        status = os.fstat(file)
-        where = ((status.st_dev, status.st_ino), index)
+        if key is None:
+            status = os.fstat(file)
+            key = (status.st_dev, status.st_ino)
+        where = (key, index)
         with _lock:
             page = self._pages.get(where)
             if page is not None:
@@ -263,7 +293,7 @@ class PageCache:
                 if len(self._pages) <= self.capacity_pages:
                     return
 
-    def _remove(self, where: tuple[_FileKey, int]) -> None:
+    def _remove(self, where: tuple[FileKey, int]) -> None:
         page = self._pages.pop(where)
         page.owner = self.pool  # at the last unwire it goes home
         if not page.wire_count:

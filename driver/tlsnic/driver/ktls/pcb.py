@@ -20,7 +20,7 @@ from tlsnic.driver.ktls.mbuf import (
     Mbuf,
     PacketHeader,
 )
-from tlsnic.driver.ktls.pages import Page
+from tlsnic.driver.ktls.pages import Page, unwire_pages
 from tlsnic.driver.ktls.session import KtlsSession
 from tlsnic.driver.ktls.snd_tag import MbufRecord, SndTag, TlsSndTag
 from tlsnic.driver.ktls.sockbuf import SB_TLS_RX, Sockbuf
@@ -108,8 +108,7 @@ class _Unwire:
 
     def __call__(self) -> None:
         pages, self._pages = self._pages, []
-        for page in pages:
-            page.unwire()
+        unwire_pages(pages)
 
 
 class SockbufSink:

@@ -10,7 +10,7 @@ from errno import EINVAL
 from typing import TYPE_CHECKING
 
 from tlsnic.driver.ktls.mbuf import Mbuf
-from tlsnic.driver.ktls.pages import Page
+from tlsnic.driver.ktls.pages import FileKey, Page
 from tlsnic.driver.ktls.session import TLS_MAX_MSG_SIZE_V10_2, TLS_RLTYPE_APP
 from tlsnic.driver.ktls.sosend import WAITING, append, check_can_send, wait_for_space
 
@@ -33,7 +33,7 @@ def vn_sendfile(so: Socket, file: int, offset: int, nbytes: int) -> int:
         check_can_send(so)
         tls = so.so_snd.sb_tls_info
         most = TLS_MAX_MSG_SIZE_V10_2 if tls is None else tls.params.max_frame_len
-        end = cache.size_of(file)
+        key, end = cache.look(file)
         if nbytes:
             end = min(end, offset + nbytes)
         while offset < end:
@@ -45,7 +45,7 @@ def vn_sendfile(so: Socket, file: int, offset: int, nbytes: int) -> int:
                     break
                 raise
             tls = so.so_snd.sb_tls_info  # the mode may have been switched by what ran meanwhile
-            pages, length = _grab(so, file, offset, min(length, space))
+            pages, length = _grab(so, file, key, offset, min(length, space))
             if not length:  # the file is shorter than it was
                 break
             within = offset % cache.pool.page_bytes
@@ -70,7 +70,7 @@ def _mbuf(so: Socket, pages: list[Page], within: int, length: int) -> Mbuf:
         raise
 
 
-def _grab(so: Socket, file: int, offset: int, length: int) -> tuple[list[Page], int]:
+def _grab(so: Socket, file: int, key: FileKey, offset: int, length: int) -> tuple[list[Page], int]:
     """The pages with these bytes, wired, and how many of the bytes there are."""
     cache = so.kernel.page_cache
     size = cache.pool.page_bytes
@@ -79,7 +79,7 @@ def _grab(so: Socket, file: int, offset: int, length: int) -> tuple[list[Page], 
     found = -(offset % size)
     try:
         for index in range(first, last + 1):
-            page = cache.grab(file, index)
+            page = cache.grab(file, index, key)
             pages.append(page)
             found += page.valid
             if page.valid < size:
