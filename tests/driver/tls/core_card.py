@@ -12,7 +12,8 @@ MEMORY_BYTES = 8 << 20
 
 
 class Card:
-    """Core, host memory and wire. `frames`: what the card sent. `codes`: its diagnostics."""
+    """Core, host memory and wire. `frames`: what the card sent; `wire_busy`: it takes none, until
+    the core is told `wire_writable`; `codes`: its diagnostics."""
 
     bus_master = True
     msix_enabled = True
@@ -24,6 +25,7 @@ class Card:
         self.frames = []
         self.now_ns = 0
         self.paused = False
+        self.wire_busy = False
         self.unmapped = set()  # addresses whose DMA fails
         self.core = Nic(NicConfig(), self, self)
         self.codes = []
@@ -48,6 +50,8 @@ class Card:
         pass
 
     def send(self, parts, vnet, now_ns):
+        if self.wire_busy:
+            return False
         self.frames.append(b"".join(bytes(part) for part in parts))
         return True
 

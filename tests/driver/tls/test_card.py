@@ -396,14 +396,13 @@ def test_commands_go_on_while_a_flow_is_closing(card, nic):
     tag, stream = connect(nic)
     *_, end = stream.write(100)
     other = nic.snd_tag_alloc(make_session(GCM13), ADDRESS._replace(local_port=1), START)
-    core_send = card.send
-    card.send = lambda *_: False  # the wire is busy
+    card.wire_busy = True
     stream.send(nic.tx[0], START, end - START & 0xFFFF_FFFF)
     with pytest.raises(CommandTimeoutError):
         tag.free(0.01)
     for _ in range(100):
         assert other.query().tcp_sequence == START
-    card.send = core_send
+    card.wire_busy = False
     card.core.wire_writable(0)
     tag.free()
     assert len(card.frames) == 1
