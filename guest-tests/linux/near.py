@@ -59,17 +59,17 @@ def far(method: str, *, timeout_s: float = _WAIT_S + 10, **params: object) -> ob
     return control.call(f"linux.{method}", params, timeout_s=timeout_s)
 
 
-BAD_WIRE = {"loss": "1%", "reorder": "1%", "duplicate": "1%"}
+_WIRES = {
+    "": None,
+    "loss": {"loss": "1%"},
+    "lossy": {"loss": "1%", "reorder": "1%", "duplicate": "1%"},
+}
+"""What wires do to frames, in both directions."""
 
 
-def bad_wire() -> None:
-    """From now on the wire loses, reorders and repeats frames, in both directions."""
-    far("impair", settings=BAD_WIRE, seed=7)
-
-
-def good_wire() -> None:
-    """Again it does not."""
-    far("impair", settings=None)
+def set_wire(name: str) -> None:
+    """Use one of these wires from now on."""
+    far("impair", settings=_WIRES[name], seed=7)
 
 
 def tell(report: Report) -> None:
@@ -228,10 +228,11 @@ def prepare_files(size_bytes: int) -> None:
 
 
 def openssl_server(
-    *options: str, port: int, suite: str = AES128
+    *options: str, port: int, suite: str = AES128, stdout: object = subprocess.DEVNULL
 ) -> contextlib.AbstractContextManager[None]:
     """`openssl s_server` at this end, with the kernel's TLS."""
-    return server(*_openssl_server("-ktls", *options, port=port, suite=suite), port=port)
+    words = _openssl_server("-ktls", *options, port=port, suite=suite)
+    return server(*words, port=port, stdout=stdout)
 
 
 def far_openssl_server(

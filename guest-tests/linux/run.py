@@ -1,6 +1,6 @@
 """Run bodies of tests: `python3 run.py plain ktls ktls@lossy`. Exit status 0: all passed.
 
-`@lossy`: over a wire that loses, reorders and repeats frames.
+`@lossy`: over a wire that loses, reorders and repeats frames. `@loss`: one that loses some.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import ktap
 import near
 
 from tlsnic.qemu.linux_rows import ROW_OF, row_of
-
-LOSSY = "lossy"
 
 
 def main(names: list[str]) -> int:
@@ -39,7 +37,7 @@ def main(names: list[str]) -> int:
 
     groups = [ktap.Group(ROW_OF["plain"], [load])]
     groups += [_group(name) for name in names]
-    groups.append(ktap.Group(ROW_OF["lifecycle"], [unload], before=near.good_wire))
+    groups.append(ktap.Group(ROW_OF["lifecycle"], [unload], before=lambda: near.set_wire("")))
     report = ktap.run(groups, no_warnings, os.environ.get("TLSNIC_CHOSEN", ""))
     near.tell(report)
     return 0 if report.ok else 1
@@ -47,13 +45,11 @@ def main(names: list[str]) -> int:
 
 def _group(name: str) -> ktap.Group:
     body, _, wire = name.partition("@")
-    lossy = wire == LOSSY
     # Loaded anew for each wire: what a test expects depends on it.
-    near.LOSSY = lossy
+    near.LOSSY = bool(wire)
     sys.modules.pop(body, None)
-    module = importlib.import_module(body)
-    before = near.bad_wire if lossy else near.good_wire
-    return ktap.Group(row_of(name), module.TESTS, wire, before)
+    tests = importlib.import_module(body).TESTS
+    return ktap.Group(row_of(name), tests, wire, before=lambda: near.set_wire(wire))
 
 
 if __name__ == "__main__":

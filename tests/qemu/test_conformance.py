@@ -9,7 +9,7 @@ import pytest
 from tlsnic.qemu import conformance
 from tlsnic.qemu.conformance_report import ROWS, Report, Result
 from tlsnic.qemu.errors import UserError
-from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, row_of
+from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, WHEN_NAMED, row_of
 
 SUITE = Path(__file__).resolve().parents[2] / "guest-tests"
 
@@ -73,11 +73,11 @@ def test_rows_of_the_linux_driver_alone_need_no_other_guest():
 
 
 def test_every_body_of_the_linux_driver_has_a_file_and_a_row():
-    for name in ROUTINE:
+    for name in (*ROUTINE, *WHEN_NAMED):
         body, _, wire = name.partition("@")
         assert (SUITE / "linux" / f"{body}.py").is_file()
         assert row_of(name) in LINUX_ROWS
-        assert wire in ("", "lossy")
+        assert wire in ("", "loss", "lossy")
 
 
 def test_results_of_the_second_guest_keep_their_names_apart():

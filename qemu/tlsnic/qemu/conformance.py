@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tlsnic.qemu.conformance_parts import Lane, Part, read_report
 from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
 from tlsnic.qemu.errors import EXIT_FAILURE, GuestTimeoutError, UserError, VmDiedError
-from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, row_of
+from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, WHEN_NAMED, row_of
 from tlsnic.qemu.supervise import Child, run_async
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ REPORT_METHOD = "conformance.report"
 CONTROL_VARIABLE = "TLSNIC_CONTROL"
 """Set in a guest that has a control channel to the host: its virtio-serial port."""
 GUEST_TIMEOUT_S = 600.0
+LINUX_TIMEOUT_S = 1200.0
 MOST_RECORDED = 20
 """Failed tests that are run again to be recorded."""
 _CLEAN_UP_S = 10.0
@@ -245,14 +246,17 @@ def _with_linux_driver(args: argparse.Namespace) -> tuple[Report | None, int]:
     from tlsnic.qemu.linux import run_linux  # noqa: PLC0415
     from tlsnic.qemu.vm import prepare  # noqa: PLC0415
 
-    chosen = parse_rows(args.rows) if args.rows else set(LINUX_ROWS)
-    bodies = [name for name in ROUTINE if row_of(name) in chosen]
+    chosen = parse_rows(args.rows) if args.rows else None
+    bodies = ROUTINE
+    if chosen is not None:
+        bodies = [name for name in (*ROUTINE, *WHEN_NAMED) if row_of(name) in chosen]
     reports: list[Report] = []
     result = run_linux(
         bodies,
         chosen=args.expression,
         on_call={REPORT_METHOD: lambda report: reports.append(Report.from_json(report))},
         on_output=_show,
+        timeout_s=LINUX_TIMEOUT_S,
         setup=prepare(args.accel),
     )
     if result.exit_status:
