@@ -161,6 +161,7 @@ struct tlsnic_pair {
  * @done: completed by the response
  * @posted: the device has the command
  * @abandoned: nobody waits any more; the response frees the slot
+ * @generation: of the device that has, or had, the command
  * @status: of the response
  * @result: of the response
  * @block: memory for what the command refers to
@@ -171,6 +172,7 @@ struct tlsnic_slot {
 	struct completion done;
 	bool posted;
 	bool abandoned;
+	u32 generation;
 	u16 status;
 	u64 result;
 	void *block;
@@ -254,7 +256,9 @@ struct tlsnic {
 	struct tlsnic_events events;
 	struct work_struct work;
 
-	/* flows by handle; those of an older generation died with a reset */
+	/* Flows by handle; those of an older generation died with a reset. Changed with
+	 * admin.lock held.
+	 */
 	struct xarray flows;
 	u32 generation;
 	struct tlsnic_ktls_stats ktls;
@@ -383,7 +387,8 @@ void tlsnic_admin_poll(struct tlsnic *nic);
 struct tlsnic_slot *tlsnic_admin_get(struct tlsnic *nic);
 void tlsnic_admin_put(struct tlsnic *nic, struct tlsnic_slot *slot);
 int tlsnic_admin_run(struct tlsnic *nic, struct tlsnic_slot *slot, void *command);
-int tlsnic_admin_post(struct tlsnic *nic, void *command);
+int tlsnic_admin_post(struct tlsnic *nic, void *command, u32 generation);
+int tlsnic_admin_post_sleeping(struct tlsnic *nic, void *command, u32 generation);
 
 /* event */
 int tlsnic_events_alloc(struct tlsnic *nic);

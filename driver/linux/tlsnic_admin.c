@@ -100,8 +100,12 @@ void tlsnic_admin_put(struct tlsnic *nic, struct tlsnic_slot *slot)
 	wake_up(&admin->room);
 }
 
+/*
+ * Hand a command to the device. One whose response nobody waits for is about a flow, and gone when
+ * the device was reset since the flow was made: the handle may be that of another one now.
+ */
 static int tlsnic_admin_write(struct tlsnic *nic, struct tlsnic_slot *slot, void *command,
-			      bool abandoned)
+			      bool abandoned, u32 generation)
 {
 	struct tlsnic_admin *admin = &nic->admin;
 	struct tlsnic_command *common = command;
@@ -109,7 +113,8 @@ static int tlsnic_admin_write(struct tlsnic *nic, struct tlsnic_slot *slot, void
 	int error = 0;
 
 	spin_lock_irqsave(&admin->lock, flags);
-	if (admin->up) {
+	if (admin->up && (!abandoned || generation == nic->generation)) {
+		slot->generation = nic->generation;
 		common->command_id = cpu_to_le32(slot->id);
 		memcpy(admin->ring.desc + admin->tail * sizeof(*common), common, sizeof(*common));
 		admin->tail = (admin->tail + 1) & (admin->ring.size - 1);
@@ -131,16 +136,17 @@ static int tlsnic_admin_write(struct tlsnic *nic, struct tlsnic_slot *slot, void
  * @slot: from tlsnic_admin_get(), with the command's block filled in
  * @command: 32 bytes; command_id is set here
  *
- * Sleeps. Afterwards slot->result is the response's.
+ * Sleeps. Afterwards slot->result is the response's, and slot->generation that of the device that
+ * gave it. A device that gives none is reset.
  *
- * Return: 0, the error that the device answers with, or -ETIMEDOUT.
+ * Return: 0, the error that the device answers with, -ENETDOWN, -ENODEV or -ETIMEDOUT.
  */
 int tlsnic_admin_run(struct tlsnic *nic, struct tlsnic_slot *slot, void *command)
 {
 	unsigned long deadline = jiffies + TLSNIC_ADMIN_TIMEOUT;
 	int error;
 
-	error = tlsnic_admin_write(nic, slot, command, false);
+	error = tlsnic_admin_write(nic, slot, command, false, 0);
 	if (error)
 		return error;
 	while (!wait_for_completion_timeout(&slot->done, TLSNIC_ADMIN_LOOK)) {
@@ -148,28 +154,40 @@ int tlsnic_admin_run(struct tlsnic *nic, struct tlsnic_slot *slot, void *command
 		tlsnic_admin_poll(nic);
 		if (completion_done(&slot->done))
 			continue;
-		if (tlsnic_hw_gone(nic))
+		if (tlsnic_hw_gone(nic)) {
+			/* Nobody else shall wait either. */
+			tlsnic_admin_stop(nic);
 			return -ENODEV;
-		if (time_after(jiffies, deadline))
+		}
+		if (time_after(jiffies, deadline)) {
+			tlsnic_request(nic, TLSNIC_RESET);
 			return -ETIMEDOUT;
+		}
 	}
 	return tlsnic_admin_error(slot->status);
 }
 
 /**
- * tlsnic_admin_post - post a command that has no block, and wait for nothing
+ * tlsnic_admin_post - post a command about a flow that has no block, and wait for no response
  * @nic: the device
  * @command: 32 bytes; command_id is set here
+ * @generation: of the flow
  *
  * For any context. Some slots are left to those who wait.
  *
- * Return: 0, -EBUSY when there is no slot, -ENETDOWN.
+ * Return: 0, -EBUSY when there is no slot, -ENETDOWN also when the flow died with a reset.
  */
-int tlsnic_admin_post(struct tlsnic *nic, void *command)
+int tlsnic_admin_post(struct tlsnic *nic, void *command, u32 generation)
 {
 	struct tlsnic_slot *slot = tlsnic_admin_try_get(&nic->admin, TLSNIC_SLOTS / 4);
 
-	return slot ? tlsnic_admin_write(nic, slot, command, true) : -EBUSY;
+	return slot ? tlsnic_admin_write(nic, slot, command, true, generation) : -EBUSY;
+}
+
+/* The same for those who can sleep until there is a slot. */
+int tlsnic_admin_post_sleeping(struct tlsnic *nic, void *command, u32 generation)
+{
+	return tlsnic_admin_write(nic, tlsnic_admin_get(nic), command, true, generation);
 }
 
 static void tlsnic_admin_respond(struct tlsnic_admin *admin, struct tlsnic_slot *slot, u16 status,
@@ -275,7 +293,7 @@ int tlsnic_admin_start(struct tlsnic *nic)
 	return 0;
 }
 
-/* Stop the queue; whoever waits for a response gets -EIO. */
+/* Stop the queue, before a reset or for ever. Whoever waits for a response gets -EIO. */
 void tlsnic_admin_stop(struct tlsnic *nic)
 {
 	struct tlsnic_admin *admin = &nic->admin;
@@ -285,6 +303,7 @@ void tlsnic_admin_stop(struct tlsnic *nic)
 	spin_lock_irqsave(&admin->lock, flags);
 	if (admin->up) {
 		admin->up = false;
+		WRITE_ONCE(nic->generation, nic->generation + 1);
 		tlsnic_ring_disable(&admin->ring);
 		for (i = 0; i < TLSNIC_SLOTS; i++)
 			if (admin->slots[i].posted)

@@ -9,8 +9,8 @@
 #include "tlsnic_ktls.h"
 
 /*
- * What the TLS stack can encrypt again where a record came half decrypted: AES-GCM. It asks for other
- * ciphers on receive, too, and cannot go on after a loss when it gets them.
+ * What the TLS stack can encrypt again where a record came half decrypted: AES-GCM. On receive it
+ * asks for other ciphers, too, and cannot go on after a loss when it gets them.
  */
 static u64 tlsnic_find_suite(u64 offered, const struct tls_crypto_info *info)
 {
@@ -126,10 +126,10 @@ static int tlsnic_flow_create(struct tlsnic *nic, struct sock *sk, struct tlsnic
 	error = tlsnic_fill_addresses(block, sk);
 	if (!error) {
 		command.address = cpu_to_le64(slot->block_dma);
-		flow->generation = READ_ONCE(nic->generation);
 		error = tlsnic_admin_run(nic, slot, &command);
 	}
 	flow->handle = lower_32_bits(slot->result);
+	flow->generation = slot->generation;
 	/* The key in the block is overwritten. */
 	tlsnic_admin_put(nic, slot);
 	return error;
@@ -141,16 +141,9 @@ static void tlsnic_flow_destroy(struct tlsnic *nic, struct tlsnic_flow *flow)
 		.opcode = cpu_to_le16(TLSNIC_TLS_FLOW_DESTROY_COMMAND_OPCODE),
 		.handle = cpu_to_le32(flow->handle),
 	};
-	struct tlsnic_slot *slot;
 
-	if (!tlsnic_flow_alive(nic, flow))
-		return;
 	/* From the command on handle and addresses are free; the rest need not be waited for. */
-	if (tlsnic_admin_post(nic, &command) != -EBUSY)
-		return;
-	slot = tlsnic_admin_get(nic);
-	tlsnic_admin_run(nic, slot, &command);
-	tlsnic_admin_put(nic, slot);
+	tlsnic_admin_post_sleeping(nic, &command, flow->generation);
 }
 
 static int tlsnic_tls_add(struct net_device *netdev, struct sock *sk,

@@ -77,12 +77,12 @@ int tlsnic_ktls_rx_resync(struct tlsnic *nic, struct tlsnic_flow *flow, u32 seq,
 	bool asked;
 
 	if (flow->hints)
-		return tlsnic_admin_post(nic, &hint);
+		return tlsnic_admin_post(nic, &hint, flow->generation);
 	spin_lock_irqsave(&flow->lock, flags);
 	asked = flow->asked && flow->question_seq == seq;
 	answer.question = cpu_to_le32(flow->question);
 	if (asked)
 		flow->asked = false;
 	spin_unlock_irqrestore(&flow->lock, flags);
-	return asked ? tlsnic_admin_post(nic, &answer) : -ESTALE;
+	return asked ? tlsnic_admin_post(nic, &answer, flow->generation) : -ESTALE;
 }

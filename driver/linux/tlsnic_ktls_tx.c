@@ -2,8 +2,8 @@
 /*
  * Packets of TLS flows on transmit. The device encrypts in the order of TCP sequence numbers. A
  * packet that is not next gets a presync block, from the records that the TLS stack keeps until
- * they are acknowledged: a retransmission leaves the device's place in the stream where it is, any other
- * moves it. What the device cannot do is encrypted by the TLS stack, here and now.
+ * they are acknowledged: a retransmission leaves the device's place in the stream where it is, any
+ * other moves it. What the device cannot do is encrypted by the TLS stack, here and now.
  */
 #include <linux/tcp.h>
 #include <net/tcp.h>

@@ -246,7 +246,6 @@ void tlsnic_quiesce(struct tlsnic *nic)
 		tlsnic_counters_keep(nic);
 	tlsnic_down(nic);
 	tlsnic_service_stop(nic);
-	WRITE_ONCE(nic->generation, nic->generation + 1);
 	nic->resets++;
 }
 
@@ -299,6 +298,7 @@ static void tlsnic_work(struct work_struct *work)
 	reset = test_and_clear_bit(TLSNIC_RESET, &nic->state);
 	if (tlsnic_hw_gone(nic)) {
 		netif_device_detach(nic->netdev);
+		netif_carrier_off(nic->netdev);
 	} else if (reset || tlsnic_ring_broken(&nic->admin.ring) ||
 		   tlsnic_ring_broken(&nic->events.ring)) {
 		tlsnic_reset(nic);
