@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench import bus, guest, loss, memory, receive, shell, stages, tls, tls_receive, transmit
+from bench import (
+    bus,
+    guest,
+    ktls,
+    loss,
+    memory,
+    receive,
+    shell,
+    stages,
+    tls,
+    tls_receive,
+    transmit,
+)
 from bench.measure import Effort, Row
 
 
@@ -16,7 +28,7 @@ class Benchmark:
     what: str
     run: Callable[[Effort], list[Row]]
     when_named: bool = False
-    """Not one of those that run when none is named: takes long, and says nothing of speed."""
+    """Not one of those that run when none is named: takes long and says nothing of speed, or needs rights."""
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -29,6 +41,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "shell": Benchmark("receive with a client on the control socket", shell.run),
     "transmit-stages": Benchmark("what each stage of transmit costs a packet", stages.transmit),
     "receive-stages": Benchmark("what each stage of receive costs a frame", stages.receive),
+    "ktls": Benchmark("sockets that send TLS in each way, over a TAP", ktls.run, when_named=True),
     "guest": Benchmark("HTTPS from a guest with the Linux driver", guest.run, when_named=True),
     "loss": Benchmark("records decrypted in the card under loss", loss.run, when_named=True),
 }

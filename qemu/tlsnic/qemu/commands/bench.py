@@ -23,7 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="say which there are, and run none")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="with loss or guest: also draw it here, as SVG"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="with loss, ktls or guest: also draw it here, as SVG",
     )
     parser.add_argument(
         "--rounds",
@@ -45,8 +48,9 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(f"--rounds {args.rounds}: at least one is needed", "give a number above 0")
     sys.path.insert(0, str(root))
     # The folder is not installed, so it can only be imported now.
-    from bench import guest_report, loss_report, report, suite  # noqa: PLC0415
+    from bench import guest_report, ktls_report, loss_report, report, suite  # noqa: PLC0415
     from bench.guest import GuestRow  # noqa: PLC0415
+    from bench.ktls import KtlsRow  # noqa: PLC0415
     from bench.loss import LossRow  # noqa: PLC0415
     from bench.measure import Effort, Row  # noqa: PLC0415
 
@@ -60,9 +64,9 @@ def main(args: argparse.Namespace) -> int:
             f"no benchmark is called {', '.join(unknown)}",
             f"choose of {', '.join(suite.BENCHMARKS)}",
         )
-    if args.plot is not None and len({"loss", "guest"} & set(args.names)) != 1:
+    if args.plot is not None and len({"loss", "ktls", "guest"} & set(args.names)) != 1:
         raise UserError(
-            "--plot draws one benchmark, loss or guest",
+            "--plot draws one benchmark, loss, ktls or guest",
             "name it: tlsnic bench loss --plot FILE",
         )
     rows: list[Row] = []
@@ -73,19 +77,24 @@ def main(args: argparse.Namespace) -> int:
             rows += found
             status.update(f"measured {name}")
     shares = [row for row in rows if isinstance(row, LossRow)]
+    ways = [row for row in rows if isinstance(row, KtlsRow)]
     served = [row for row in rows if isinstance(row, GuestRow)]
-    others = [row for row in rows if not isinstance(row, LossRow | GuestRow)]
+    others = [row for row in rows if not isinstance(row, LossRow | KtlsRow | GuestRow)]
     if others:
         report.show(others, console)
     if shares:
         loss_report.show(shares, console)
+    if ways:
+        ktls_report.show(ways, console)
     if served:
         guest_report.show(served, console)
     if args.plot is not None:
         if shares:
             loss_report.plot(shares, args.plot)
-        else:
+        elif served:
             guest_report.plot(served, args.plot)
+        else:
+            ktls_report.plot(ways, args.plot)
     if args.json is not None:
         report.save(rows, args.json)
     return 0
