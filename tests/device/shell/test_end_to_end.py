@@ -29,6 +29,16 @@ def library():
         pytest.skip(f"libvfio-user is not there: {error}")
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory):
+    """The folder of a device that no test changes for the others."""
+    folder = tmp_path_factory.mktemp("standing")
+    process = start_device(folder)
+    yield folder
+    process.terminate()
+    process.wait(timeout=20)
+
+
 def start_device(folder):
     ready, write = os.pipe()
     command = [sys.executable, "-m", "tlsnic.device", "--ready-fd", str(write)]
@@ -173,38 +183,38 @@ def test_trace_and_capture_of_a_real_device(driver, tmp_path):
     assert [record.value for record in records] == [77 | 0x40400000]
 
 
-def test_exit_statuses(device, tmp_path):
-    good = script(tmp_path, "-c", "info")
+def test_exit_statuses(standing, tmp_path):
+    good = script(standing, "-c", "info")
     assert (good.returncode, good.stderr) == (0, "")
     assert "\x1b" not in good.stdout
-    failed = script(tmp_path, "-c", "flow 77", "-c", "info")
+    failed = script(standing, "-c", "flow 77", "-c", "info")
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "error: " in failed.stderr
-    assert script(tmp_path, "-c", "nonsense").returncode == 2
-    refused = script(tmp_path, "-c", "reset", stdin=subprocess.DEVNULL)
+    assert script(standing, "-c", "nonsense").returncode == 2
+    refused = script(standing, "-c", "reset", stdin=subprocess.DEVNULL)
     assert refused.returncode == 1
     assert "--yes" in refused.stderr
-    assert script(tmp_path, "-c", "reset --yes").returncode == 0
+    assert script(standing, "-c", "reset --yes").returncode == 0
     gone = subprocess.run(
         [*TLSNIC, "shell", "--socket", f"{tmp_path}/none.sock"], capture_output=True, check=False
     )
     assert gone.returncode == 1
 
 
-def test_lines_from_standard_input(device, tmp_path):
-    done = script(tmp_path, input="# a remark\ninfo\nquit\nnonsense\n")
+def test_lines_from_standard_input(standing):
+    done = script(standing, input="# a remark\ninfo\nquit\nnonsense\n")
     assert done.returncode == 0
     assert "listening" in done.stdout
 
 
-def test_other_card_by_its_own_socket(device, tmp_path):
-    argv = [*TLSNIC, "shell", "--socket", f"{tmp_path}/b.sock", "-c", "info"]
+def test_other_card_by_its_own_socket(standing):
+    argv = [*TLSNIC, "shell", "--socket", f"{standing}/b.sock", "-c", "info"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert "/b.sock" in done.stdout
 
 
-def test_colours_only_when_wanted(device, tmp_path):
-    done = script(tmp_path, "--color", "always", "-c", "info")
+def test_colours_only_when_wanted(standing):
+    done = script(standing, "--color", "always", "-c", "info")
     assert "\x1b[" in done.stdout
 
 

@@ -308,7 +308,7 @@ def structure_json(cls: type[Structure], data: bytes) -> dict[str, Any]:
 
 
 _HEXADECIMAL: Final = {
-    *("address", "flags", "send_tag", "flow", "handle", "rss_hash", "operand", "send_tag", "suite"),
+    *("address", "flags", "flow", "handle", "operand", "rss_hash", "send_tag", "suite"),
 }
 
 

@@ -8,7 +8,6 @@ from typing import Final
 from tlsnic.device.shell.backend import Backend, SocketBackend
 from tlsnic.device.shell.errors import ShellError
 from tlsnic.device.shell.find import choose
-from tlsnic.device.shell.interactive import Interactive, history_path, open_history
 from tlsnic.device.shell.render import Output
 from tlsnic.device.shell.shell import QuitShell, Shell
 from tlsnic.device.shell.table import COMMANDS
@@ -110,7 +109,10 @@ def run(
 
 def interact(shell: Shell) -> int:
     """The shell at this terminal. Returns the exit status."""
-    terminal = Interactive(shell, open_history(history_path()))
+    from tlsnic.device.shell import interactive  # noqa: PLC0415 - half of what a script would load
+
+    history = interactive.open_history(interactive.history_path())
+    terminal = interactive.Interactive(shell, history)
     shell.confirm = terminal.confirm
     return terminal.run()
 
