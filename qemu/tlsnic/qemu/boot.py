@@ -12,14 +12,16 @@ import termios
 import tty
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tlsnic.qemu.channel import Channel, Handler
 from tlsnic.qemu.conformance import REPORT_METHOD
 from tlsnic.qemu.errors import UserError, VmDiedError
 from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine
+from tlsnic.qemu.peer.data import NEAR_ADDRESS
 from tlsnic.qemu.run import CONTROL, served
 from tlsnic.qemu.supervise import run_async
-from tlsnic.qemu.vm import Vm, prepare
+from tlsnic.qemu.vm import Setup, Vm, prepare
 from tlsnic.qemu.workdir import work_directory
 
 ESCAPE = b"\x1d"  # Ctrl-], as in telnet(1) and virsh(1)
@@ -47,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--iommu", action="store_true", help="add an Intel IOMMU (for vfio-pci)")
     parser.add_argument(
+        "--linux",
+        action="store_true",
+        help="let the guest's own kernel drive the card: load the Linux driver; the wire ends in a "
+        "network namespace, unless --device-options says otherwise",
+    )
+    parser.add_argument(
         "--device-options",
         type=shlex.split,
         default=[],
@@ -59,6 +67,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Boot, give the shell, clean up. Returns 0; raises as `boot` does."""
     machine = Machine(cpus=args.cpus, memory_mib=args.memory, iommu=args.iommu)
+    if args.linux:
+        _boot_linux(machine, args)
+        return 0
     if args.device_options:
         boot(machine, device_command(args.device_options), accel=args.accel)
         return 0
@@ -77,19 +88,48 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def _boot_linux(machine: Machine, args: argparse.Namespace) -> None:
+    """With the Linux driver; what is loaded and set up is in guest/init."""
+    from tlsnic.qemu import linux  # noqa: PLC0415 - pulls in openssl's and scapy's users
+
+    setup = prepare(args.accel)
+    files = {linux.MODULE: linux.module_path(setup)}
+    env = {"TLSNIC_ADDRESSES": " ".join(linux.NEAR)}
+    options = args.device_options
+    with contextlib.ExitStack() as undo:
+        if not options:
+            namespace = undo.enter_context(linux.far_namespace())
+            options = ["--wire", linux.far_wire(namespace)]
+            print(
+                f"tlsnic: the wire's far end: nsenter --net={namespace.path} ping {NEAR_ADDRESS}",
+                file=sys.stderr,
+            )
+        boot(
+            replace(machine, hugepages=0),
+            device_command(options),
+            files=files,
+            env=env,
+            setup=setup,
+        )
+
+
 def boot(
     machine: Machine,
     device_cmd: Sequence[str] | None,
     *,
     accel: str = "auto",
     on_call: Mapping[str, Handler] | None = None,
+    files: Mapping[str, Path] | None = None,
+    env: Mapping[str, str] | None = None,
+    setup: Setup | None = None,
 ) -> None:
     """Run a guest with its console on standard input and output until its shell ends.
 
-    `device_cmd` is as in `Vm`; `on_call` are the methods that the guest can call over its control
-    channel, if it has one. Raises `VmDiedError`, `DeviceDiedError`, `UserError`, `Interrupted`.
+    `device_cmd` and `files` are as in `Vm`, `env` adds to its; `on_call` are the methods that the
+    guest can call over its control channel, if it has one; `setup` is what `prepare` gives.
+    Raises `VmDiedError`, `DeviceDiedError`, `UserError`, `Interrupted`.
     """
-    setup = prepare(accel)
+    setup = setup or prepare(accel)
     ports = () if on_call is None else (CONTROL,)
 
     async def session() -> None:
@@ -99,9 +139,10 @@ def boot(
                 machine,
                 work,
                 command=None,
-                env=_terminal(),
+                env={**_terminal(), **(env or {})},
                 device_cmd=device_cmd,
                 ports=ports,
+                files=files,
             )
             print("tlsnic: starting the guest; Ctrl-] ends it", file=sys.stderr, flush=True)
             async with vm, contextlib.AsyncExitStack() as stack:

@@ -5,8 +5,9 @@ The bodies of its tests are in guest-tests/linux/ and run in the guest; they pri
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tlsnic.qemu import parts
@@ -14,8 +15,15 @@ from tlsnic.qemu.channel import Handler
 from tlsnic.qemu.conformance import REPORT_METHOD
 from tlsnic.qemu.launch import Machine
 from tlsnic.qemu.linux_rows import ROUTINE
-from tlsnic.qemu.netns import tap_namespace
-from tlsnic.qemu.peer.data import FAR_ADDRESS, FAR_ADDRESS6, PREFIX, PREFIX6
+from tlsnic.qemu.netns import Netns, tap_namespace
+from tlsnic.qemu.peer.data import (
+    FAR_ADDRESS,
+    FAR_ADDRESS6,
+    NEAR_ADDRESS,
+    NEAR_ADDRESS6,
+    PREFIX,
+    PREFIX6,
+)
 from tlsnic.qemu.peer.device import device_argv
 from tlsnic.qemu.peer.linux_peer import LinuxPeer
 from tlsnic.qemu.project_disk import GUEST_PROJECT, LAUNCH, project_root
@@ -26,6 +34,8 @@ from tlsnic.qemu.workdir import work_directory
 MODULE = "tlsnic.ko"
 MODULE_VARIABLE = "TLSNIC_MODULE"
 TIMEOUT_S = 300.0
+NEAR = (f"{NEAR_ADDRESS}/{PREFIX}", f"{NEAR_ADDRESS6}/{PREFIX6}")
+"""Addresses of the guest's interface."""
 _TAP = "tap0"
 
 
@@ -33,6 +43,21 @@ def module_path(setup: Setup) -> Path:
     """The driver for the kernel that `setup` boots, built if need be. Raises `PartError`."""
     guest = setup.guest
     return parts.kernel_module(release=guest.release, source=project_root(), suite=guest.suite)
+
+
+@contextlib.contextmanager
+def far_namespace() -> Iterator[Netns]:
+    """The network stack at the far end of the wire."""
+    addresses = (f"{FAR_ADDRESS}/{PREFIX}", f"{FAR_ADDRESS6}/{PREFIX6}")
+    with tap_namespace(*addresses, tap=_TAP, vnet_hdr=True) as namespace:
+        # Tests take this interface down, and its addresses shall outlive that.
+        namespace.run(["sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{_TAP}/keep_addr_on_down"])
+        yield namespace
+
+
+def far_wire(namespace: Netns) -> str:
+    """The wire to there."""
+    return f"tap:{_TAP},netns={namespace.path}"
 
 
 def has_module(setup: Setup) -> bool:
@@ -80,22 +105,14 @@ def launch_linux(
     """
     setup = setup or prepare()
     module = module_path(setup)
-    with (
-        work_directory() as work,
-        tap_namespace(
-            f"{FAR_ADDRESS}/{PREFIX}", f"{FAR_ADDRESS6}/{PREFIX6}", tap=_TAP, vnet_hdr=True
-        ) as namespace,
-    ):
-        # Tests take this interface down, and its addresses shall outlive that.
-        namespace.run(["sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{_TAP}/keep_addr_on_down"])
+    with work_directory() as work, far_namespace() as namespace:
         control = work / "control"
         peer = LinuxPeer(namespace, work, control)
-        wire = f"tap:{_TAP},netns={namespace.path}"
         launch = f"{GUEST_PROJECT}/{LAUNCH}"
         name, *arguments = script
         return run_in_guest(
             ["python3", f"guest-tests/linux/{name}", *arguments],
-            device_cmd=[*device_argv(wire), "--control", str(control)],
+            device_cmd=[*device_argv(far_wire(namespace)), "--control", str(control)],
             on_call={**peer.methods(), **on_call},
             on_output=on_output,
             timeout_s=timeout_s,
