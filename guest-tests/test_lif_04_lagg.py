@@ -10,7 +10,7 @@ from harness.ktls_two_cards import Upload, lagg_of
 
 from tlsnic.abi.enums import Diagnostic
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET
-from tlsnic.qemu.peer.far_network import VLAN_ID
+from tlsnic.qemu.peer.data import VLAN_ID
 
 pytestmark = [pytest.mark.row("LIF-04"), CARD, pytest.mark.root]
 TOTAL = 300_000

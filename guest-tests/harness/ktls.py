@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from errno import EAGAIN
 from typing import Any
 
 import pytest
@@ -152,6 +153,11 @@ class OpenSslEnd:
             self._far_number += 1
         return wire
 
+    def close_notify(self) -> bytes:
+        """OpenSSL's last record; it cannot be used again."""
+        self._rest = b"closed"
+        return self._peer.close()
+
 
 _ends: dict[CipherSuite, list[OpenSslEnd]] = {}
 
@@ -260,6 +266,24 @@ class Line:
     def read(self, count_bytes: int) -> bytes:
         """The same as bytes."""
         return b"".join([message.data for message in self.messages(count_bytes)])
+
+    def read_with_errors(self, count_bytes: int) -> tuple[bytes, list[int]]:
+        """So many bytes, and what errors came in between or wait behind them: so_error is told when
+        nothing is left to be read (soreceive_generic())."""
+        found, errors = b"", []
+        while len(found) < count_bytes:
+            try:
+                found += self.so.recvmsg(1 << 17).data
+            except OSError as error:
+                errors.append(error.errno)
+        with self.not_blocking(), contextlib.suppress(BlockingIOError):
+            try:
+                found += self.so.recvmsg(1 << 17).data
+            except OSError as error:
+                if error.errno == EAGAIN:
+                    raise
+                errors.append(error.errno)
+        return found, errors
 
     def await_reset(self) -> None:
         """Until the host's socket was reset."""

@@ -10,7 +10,7 @@ from harness.tls_stream import marked
 from tlsnic.driver.ktls.ifnet import Ifnet, NicIfnet
 from tlsnic.driver.ktls.lagg import Lagg, LaggProto
 from tlsnic.driver.ktls.vlan import Vlan
-from tlsnic.qemu.peer.far_network import VLAN_ID
+from tlsnic.qemu.peer.data import VLAN_ID
 
 NETWORK = "10.73.86.0/24"
 SECOND = "10.73.86.3/24"

@@ -199,6 +199,13 @@ class TlsPeer:
         self._far.tls.write(data)
         return self._far.outgoing.read()
 
+    def close(self) -> bytes:
+        """The close_notify of the far end."""
+        assert self._far is not None
+        with contextlib.suppress(ssl.SSLWantReadError):  # it waits for ours
+            self._far.tls.unwrap()
+        return self._far.outgoing.read()
+
 
 class _Far:
     """OpenSSL over memory buffers."""

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 FAR_ADDRESS, NEAR_ADDRESS = "10.73.84.1", "10.73.84.2"
 FAR_ADDRESS6, NEAR_ADDRESS6 = "fd74:6c73::1", "fd74:6c73::2"
 PREFIX, PREFIX6 = 24, 64
+VLAN_ID = 5
+"""Of the host in the network of the KTLS tests."""
 _BLOCK_BYTES = 1 << 20
 
 

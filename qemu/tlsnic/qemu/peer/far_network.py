@@ -18,10 +18,11 @@ from collections.abc import Sequence
 
 from tlsnic.qemu.errors import UserError
 from tlsnic.qemu.netns import Netns
+from tlsnic.qemu.peer.data import VLAN_ID
 from tlsnic.qemu.peer.traffic import TAP, Traffic
 from tlsnic.qemu.peer.wire_end import FarEnd
 
-HOST_TAP, VLAN_ID = "host0", 5
+HOST_TAP = "host0"
 HOST4, HOST6 = "10.73.86.1/24", "fd74:6c73:86::1/64"
 _HOST = 2  # its port; the cards are 0 and 1
 _VLAN_TAG = b"\x81\0" + VLAN_ID.to_bytes(2, "big")
