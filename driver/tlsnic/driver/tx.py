@@ -369,21 +369,24 @@ class TxQueue(Queue):
             flags |= _REPORT
         if flags & _REPORT or report is False:
             self._reported = first
-        position = self.posted
+        pack, view, ends, mask = self._pack, self._view, self._bounce_ends, self._mask
+        head, position, last = self._bounce_head, self.posted, self.posted + count - 1
         for is_copied, where, kind, length in descriptors:
-            index = position & self._mask
-            address = iova + where if is_copied else where
-            values = (flags, vlan_tci, send_tag, mss, header_length)
-            if position != first:
-                values = (kind, 0, 0, 0, 0)
-            position += 1
-            if position - self.posted == count:
-                values = (values[0] | _END_OF_PACKET, *values[1:])
+            index = position & mask
+            if position == last:
+                kind |= _END_OF_PACKET
                 if size:
-                    used = -(-size // _BOUNCE_ALIGN) * _BOUNCE_ALIGN
-                    self._bounce_head = start + used
-            self._pack(self._view, index << _BYTES_SHIFT, address, length, *values)
-            self._bounce_ends[index] = self._bounce_head
+                    head = start + -(-size // _BOUNCE_ALIGN) * _BOUNCE_ALIGN
+            address = iova + where if is_copied else where
+            at = index << _BYTES_SHIFT
+            if position == first:
+                own = flags | kind & _END_OF_PACKET
+                pack(view, at, address, length, own, vlan_tci, send_tag, mss, header_length)
+            else:
+                pack(view, at, address, length, kind, 0, 0, 0, 0)
+            ends[index] = head
+            position += 1
+        self._bounce_head = head
         if report is not False:
             self._last_first = first & self._mask
         self.posted = position

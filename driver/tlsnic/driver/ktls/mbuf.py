@@ -304,9 +304,13 @@ _FLAG_NAMES = (
 )
 
 
+_new: Final = tuple.__new__  # half of what a NamedTuple takes to be made; three for each record
+
+
 def _part(page: Page, start: int, end: int) -> Piece:
     iova = page.iova
-    return Piece(page.view[start:end], None if iova is None else iova + start, page.domain)
+    address = None if iova is None else iova + start
+    return _new(Piece, (page.view[start:end], address, page.domain))
 
 
 def chain(m: Mbuf | None) -> Iterator[Mbuf]:

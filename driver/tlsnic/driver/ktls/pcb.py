@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _MBUFS_MOST = 24
 """In one packet; each takes up to three descriptors, or one per page (if_hw_tsomaxsegcount)."""
+_NOTHING: tuple[int, int, list[tuple[Mbuf, int, int]]] = (-1, -1, [])
 _NO_MAC = bytes(6)  # the interface puts the Ethernet addresses in
 
 
@@ -48,6 +49,8 @@ class SockbufSource:
         """start: position of the first byte that was, or will be, appended."""
         self._sb = sb
         self.start = start
+        self._found = _NOTHING
+        """Of the last `boundary`: where the bytes lie that are read next, most of the time."""
 
     @property
     def end(self) -> int:
@@ -62,18 +65,21 @@ class SockbufSource:
     def boundary(self, start: int, end: int) -> int:
         """As far as all mbufs have the same session, and are not too many (tcp_m_copym)."""
         sb = self._sb
+        found: list[tuple[Mbuf, int, int]] = []
+        at = start
         with sb.sb_mtx:
-            at = start
             first: KtlsSession | None = None
-            where = sb.iterate(start - self.start, end - start)
-            for count, (m, _, length) in enumerate(where):
+            for where in sb.iterate(start - self.start, end - start):
+                m = where[0]
                 tls = m.m_epg_tls if m.m_flags & M_EXTPG else None
-                if not count:
+                if not found:
                     first = tls
-                elif tls is not first or count == _MBUFS_MOST:
-                    return at
-                at += length
-        return end
+                elif tls is not first or len(found) == _MBUFS_MOST:
+                    break
+                found.append(where)
+                at += where[2]
+        self._found = start, at, found
+        return at
 
     def read(self, start: int, end: int) -> Chain:
         """References to the bytes; what they lie in is wired until the packet is done."""
@@ -81,8 +87,12 @@ class SockbufSource:
         pages: list[Page] = []
         tls: KtlsSession | None = None
         sb = self._sb
+        known_start, known_end, found = self._found
+        self._found = _NOTHING
         with sb.sb_mtx:
-            for m, offset, length in sb.iterate(start - self.start, end - start):
+            if (known_start, known_end) != (start, end):
+                found = list(sb.iterate(start - self.start, end - start))
+            for m, offset, length in found:
                 pieces += m.pieces(offset, length)
                 if m.m_flags & M_EXTPG:
                     tls = m.m_epg_tls
@@ -93,6 +103,7 @@ class SockbufSource:
         """Acknowledged: sbdrop, and wake up who waits for room."""
         count = min(position, self.end) - self.start
         if count > 0:
+            self._found = _NOTHING
             self.start += count
             self._sb.sbdrop(count)
             self._sb.sowakeup()

@@ -8,9 +8,11 @@ Positions are those of `seq`: unbounded, their low 32 bits are the sequence numb
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tlsnic.driver.tx import DmaRange
+
+_new: Final = tuple.__new__  # half of what a NamedTuple takes to be made
 
 
 class Piece(NamedTuple):
@@ -69,7 +71,7 @@ class Chain:
         copied = 0
         for view, iova, whose in self.pieces:
             if iova is not None and whose is domain:
-                parts.append(DmaRange(iova, len(view)))
+                parts.append(_new(DmaRange, (iova, len(view))))
             else:
                 parts.append(view)
                 copied += len(view)
