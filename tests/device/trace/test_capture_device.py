@@ -6,7 +6,9 @@ import pytest
 
 from tlsnic.abi import registers as reg
 from tlsnic.abi.structures import TraceRegisterRead
+from tlsnic.device.trace.capture import open_capture
 from tlsnic.device.trace.reader import read_trace
+from tlsnic.device.wire import WireError
 from tlsnic.driver.bus import open_bus
 from tlsnic.qemu.parts import PartError, libvfio_user_path
 from tlsnic.qemu.peer.device import DeviceProcess, device_argv
@@ -45,11 +47,22 @@ def test_a_full_disk_ends_the_capture_and_not_the_card(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("c.pcapng,snap=much", "'snap=much' is no option"),
+        ("c.pcapng,only=radio", "choose from wire/registers"),
+        ("absent/c.pcapng", "cannot write capture"),
+    ],
+)
+def test_what_describes_no_capture(tmp_path, text, message):
+    with pytest.raises(WireError, match=message):
+        open_capture(f"{tmp_path}/{text}")
+
+
+@pytest.mark.parametrize(
     ("captures", "message"),
     [
-        (["{tmp}/c.pcapng,snap=much"], "'snap=much' is no option"),
         (["{tmp}/c.pcapng,only=radio"], "choose from wire/registers"),
-        (["{tmp}/absent/c.pcapng"], "cannot write capture"),
         (["none", "none"], "--capture is given 2 times for 1 sockets"),
     ],
 )
