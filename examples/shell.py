@@ -134,12 +134,12 @@ def last_picture(raw: str) -> str:
 def run(terminal: Terminal, step: Step, key_s: float) -> str:
     """Type one line; returns the answer."""
     terminal.press(step.line)
-    terminal.rest(max(0.15, 10 * key_s))
+    terminal.rest(10 * key_s or 0.05)
     keys = "\r"
     for pattern, following in step.answers:
         terminal.press(keys)
         terminal.wait_for(pattern, TIMEOUT_S)
-        terminal.rest(0.3)
+        terminal.rest(0.3 if key_s else 0.05)
         keys = following
     terminal.press(keys)
     last = SYSTEM_PROMPT if step.line == "quit" else PROMPT
@@ -200,7 +200,7 @@ def _outside(
         answers.append((script, re.sub(SYSTEM_PROMPT, "", text).partition("\n")[2]))
         terminal.press(live.line + "\r")
         terminal.wait_for("diagnostics", TIMEOUT_S)
-        terminal.rest(3.5)
+        terminal.rest(3.5 if key_s else 1.5)
         answers.append((live, last_picture(terminal.raw).strip("\n")))
         terminal.press("q")
         terminal.wait_for(SYSTEM_PROMPT, TIMEOUT_S)
