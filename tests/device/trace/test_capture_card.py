@@ -1,14 +1,12 @@
 """Captures of a card at work: comments agree with its completions, and there are no keys in them."""
 
-import importlib.util
 import io
 import random
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from trace_rig import receive_rig, tls_rig
 
 from tlsnic.abi.enums import DmaPurpose, QueueKind, TlsOutcome, TlsRxState
 from tlsnic.abi.generate.build import ABI, ROOT
@@ -25,23 +23,6 @@ from tlsnic.device.trace.tracer import Tracer
 from tlsnic.device.wire import PcapngReader
 
 SCRIPT = ROOT / ABI / "lua/tlsnic.lua"
-_CORE = Path(__file__).parent.parent / "core"
-
-
-def _load(path):
-    """A module of a tests folder, which is no package, under its own name."""
-    if path.stem not in sys.modules:
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[path.stem])
-    return sys.modules[path.stem]
-
-
-_spec = importlib.util.spec_from_file_location("core_conftest", _CORE / "conftest.py")
-_spec.loader.exec_module(importlib.util.module_from_spec(_spec))
-receive_rig = _load(_CORE / "receive_rig.py")
-tls_rig = _load(_CORE / "tls_rig.py")
-
 TEXT = {
     TlsRxState.AS_ON_WIRE: "rx: as on the wire",
     TlsRxState.DECRYPTED: "rx: decrypted",

@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from tlsnic.device import vfu
 from tlsnic.device.control.protocol import ControlError, ErrorName, Json
@@ -14,24 +13,12 @@ from tlsnic.device.core.host import Host
 from tlsnic.device.pci import PciHost, Registers
 from tlsnic.device.port import Port, Timer
 from tlsnic.device.trace.capture import CaptureFile
+from tlsnic.device.trace.core import Core
 from tlsnic.device.trace.sink import Sink
 from tlsnic.device.trace.tracer import Tracer
 from tlsnic.device.wire import Wire, WireError
 
 log = logging.getLogger("tlsnic.device")
-
-
-class Core(Protocol):
-    """The inputs of the core that are used here: those of `Nic`, or of what stands in front of it."""
-
-    def read(self, bar: int, offset: int, width: int) -> int:
-        """A register is read."""
-
-    def write(self, bar: int, offset: int, width: int, value: int) -> None:
-        """A register is written."""
-
-    def advance(self, now_ns: int) -> None:
-        """Time has gone on."""
 
 
 class Card:
@@ -108,7 +95,7 @@ class Card:
 
     def exchange_host(self, host: Host | None) -> None:
         """Let `host` stand between the card and memory and interrupts; None: nobody."""
-        self.nic.forget_views()
+        self.core.forget_views()
         self.nic.host_gate.connect(host or self.host)
 
     def exchange_registers(self, target: Registers | None) -> None:

@@ -142,7 +142,7 @@ def list_(card: Card) -> Json:
 
 def show(card: Card, kind: str, number: int, first: int | None, count: int) -> Json:
     """One queue with entries of its rings."""
-    queue = _find(card, kind, number)
+    queue = find(card, kind, number)
     return {
         **summary(card, queue),
         "descriptors": _descriptors(card, queue, first, count),
@@ -150,7 +150,8 @@ def show(card: Card, kind: str, number: int, first: int | None, count: int) -> J
     }
 
 
-def _find(card: Card, kind: str, number: int) -> Queue:
+def find(card: Card, kind: str, number: int) -> Queue:
+    """A queue by kind and number. ControlError: there is none."""
     for queue in card.nic.queues:
         if queue.kind.name == kind and queue.number == number:
             return queue

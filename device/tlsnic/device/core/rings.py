@@ -43,6 +43,16 @@ def queue_fault(fault: DmaFault) -> QueueFault:
     return QueueFault(code, fault.address)
 
 
+def store_entry(target: memoryview, entry: bytearray) -> None:
+    """Bring an entry that was filled elsewhere to host memory.
+
+    Its last 64-bit word, which makes it valid, is written last and by one store.
+    """
+    last = len(entry) - 8
+    target[:last] = entry[:last]
+    target[last:].cast("Q")[0] = int.from_bytes(entry[last:], "little")
+
+
 class DescriptorRing:
     """The driver's ring of descriptors or commands, read by the card."""
 

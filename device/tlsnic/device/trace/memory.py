@@ -14,10 +14,10 @@ from tlsnic.abi.layout import Structure
 from tlsnic.abi.structures import TraceDmaRead, TraceDmaWrite, TraceInterrupt
 from tlsnic.device.core import DmaFault, Nic
 from tlsnic.device.core.host import Buffer
+from tlsnic.device.core.rings import store_entry
 
 Put = Callable[[Structure, Buffer], None]
 """Where records go, with their data."""
-_WORD_BYTES = 8
 
 
 class Place(NamedTuple):
@@ -262,10 +262,7 @@ class TracedMemory:
         self._completion = None
         self._tell(completion)
         (target,) = completion.targets
-        last = len(target) - _WORD_BYTES
-        target[:last] = completion.buffer[:last]
-        # One store: it makes the entry valid.
-        target.cast("Q")[-1] = int.from_bytes(completion.buffer[last:], "little")
+        store_entry(target, completion.buffer)
 
     def _send_all(self) -> None:
         self._send_completion()

@@ -3,9 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, NamedTuple
 
-from tlsnic.abi.enums import QueueKind
 from tlsnic.device.control.card import Card
-from tlsnic.device.control.protocol import ControlError, ErrorName, Json, Kind, Param
+from tlsnic.device.control.protocol import Json, Kind, Param
 from tlsnic.device.core.host import Host
 from tlsnic.device.core.rings import Queue
 
@@ -139,11 +138,3 @@ def spot_of(queues: Iterable[Queue], address: int, length: int) -> Spot:
                 index = (address - base) // entry_bytes
                 return Spot(purpose, queue, index, (address, length) == (base, size))
     return Spot("data")
-
-
-def queue_of(card: Card, kind: str, number: int) -> Queue:
-    """A queue by kind and number. ControlError: there is none."""
-    for queue in card.nic.queues:
-        if queue.kind is QueueKind[kind] and queue.number == number:
-            return queue
-    raise ControlError(ErrorName.NOT_FOUND, f"there is no {kind} queue {number}", "see queues.list")

@@ -3,15 +3,16 @@
 from typing import Any, Final
 
 from tlsnic.abi.enums import QueueState
+from tlsnic.device.control import queues
 from tlsnic.device.control.card import Card
-from tlsnic.device.control.faults.base import AFTER, COUNT, MS, Fault, Spot, queue_of, spot_of
+from tlsnic.device.control.faults.base import AFTER, COUNT, MS, Fault, Spot, spot_of
 from tlsnic.device.control.protocol import ControlError, ErrorName, Kind, Param
 from tlsnic.device.core.host import DmaFault, Host
 from tlsnic.device.core.interrupts import VECTORS
+from tlsnic.device.core.rings import store_entry
 
 _KINDS: Final = ("TRANSMIT", "RECEIVE", "ADMIN", "EVENT")
 _VECTOR: Final = Param("vector", Kind.INTEGER, "only this one; null: any", None, 0, VECTORS - 1)
-_LAST_WORD_BYTES: Final = 8
 
 
 class FaultyHost:
@@ -125,7 +126,7 @@ class HoldCompletions(Fault):
 
     def __init__(self, card: Card, settings: dict[str, Any]) -> None:
         super().__init__(card, settings)
-        self._queue = queue_of(card, settings["kind"], settings["number"])
+        self._queue = queues.find(card, settings["kind"], settings["number"])
         self._held: list[tuple[int, bytearray]] = []
         self._following = 0
         """Index behind the last one that is held."""
@@ -167,9 +168,7 @@ class HoldCompletions(Fault):
                 (view,) = self.card.host.views(address, len(entry), True)
             except DmaFault:
                 return
-            body = len(entry) - _LAST_WORD_BYTES
-            view[:body] = entry[:body]
-            view[body:].cast("Q")[0] = int.from_bytes(entry[body:], "little")
+            store_entry(view, entry)
         for vector in self._vectors:
             self.card.host.trigger(vector)
 
