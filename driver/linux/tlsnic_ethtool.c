@@ -2,6 +2,7 @@
 /* Settings and figures for people. */
 #include <linux/ethtool.h>
 #include <linux/rtnetlink.h>
+#include <linux/version.h>
 
 #include "tlsnic.h"
 
@@ -240,44 +241,32 @@ static const struct {
 #define TLSNIC_BY_ADDRESSES (RXH_IP_SRC | RXH_IP_DST)
 #define TLSNIC_BY_PORTS (TLSNIC_BY_ADDRESSES | RXH_L4_B_0_1 | RXH_L4_B_2_3)
 
-static int tlsnic_get_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *info, u32 *rules)
+/* Which fields of the packets of a flow type are hashed. */
+static u64 tlsnic_hash_fields(const struct tlsnic *nic, u32 flow_type)
 {
-	struct tlsnic *nic = netdev_priv(netdev);
 	unsigned int i;
 
-	switch (info->cmd) {
-	case ETHTOOL_GRXRINGS:
-		info->data = nic->num_pairs;
-		return 0;
-	case ETHTOOL_GRXFH:
-		info->data = 0;
-		for (i = 0; i < ARRAY_SIZE(tlsnic_hash_map); i++) {
-			if (tlsnic_hash_map[i].flow != info->flow_type)
-				continue;
-			if (nic->hash_types & tlsnic_hash_map[i].ports)
-				info->data = TLSNIC_BY_PORTS;
-			else if (nic->hash_types & tlsnic_hash_map[i].addresses)
-				info->data = TLSNIC_BY_ADDRESSES;
-		}
-		return 0;
-	default:
-		return -EOPNOTSUPP;
+	for (i = 0; i < ARRAY_SIZE(tlsnic_hash_map); i++) {
+		if (tlsnic_hash_map[i].flow != flow_type)
+			continue;
+		if (nic->hash_types & tlsnic_hash_map[i].ports)
+			return TLSNIC_BY_PORTS;
+		if (nic->hash_types & tlsnic_hash_map[i].addresses)
+			return TLSNIC_BY_ADDRESSES;
 	}
+	return 0;
 }
 
-static int tlsnic_set_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *info)
+static int tlsnic_hash_set_fields(struct tlsnic *nic, u32 flow_type, u64 fields)
 {
-	struct tlsnic *nic = netdev_priv(netdev);
 	unsigned int i;
 
-	if (info->cmd != ETHTOOL_SRXFH)
-		return -EOPNOTSUPP;
 	for (i = 0; i < ARRAY_SIZE(tlsnic_hash_map); i++) {
-		if (tlsnic_hash_map[i].flow != info->flow_type)
+		if (tlsnic_hash_map[i].flow != flow_type)
 			continue;
-		if (info->data == TLSNIC_BY_PORTS && tlsnic_hash_map[i].ports)
+		if (fields == TLSNIC_BY_PORTS && tlsnic_hash_map[i].ports)
 			nic->hash_types |= tlsnic_hash_map[i].ports;
-		else if (info->data == TLSNIC_BY_ADDRESSES)
+		else if (fields == TLSNIC_BY_ADDRESSES)
 			nic->hash_types &= ~tlsnic_hash_map[i].ports;
 		else
 			return -EINVAL;
@@ -286,6 +275,51 @@ static int tlsnic_set_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *inf
 	}
 	return -EINVAL;
 }
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+static int tlsnic_get_rxfh_fields(struct net_device *netdev, struct ethtool_rxfh_fields *fields)
+{
+	fields->data = tlsnic_hash_fields(netdev_priv(netdev), fields->flow_type);
+	return 0;
+}
+
+static int tlsnic_set_rxfh_fields(struct net_device *netdev,
+				  const struct ethtool_rxfh_fields *fields,
+				  struct netlink_ext_ack *extack)
+{
+	return tlsnic_hash_set_fields(netdev_priv(netdev), fields->flow_type, fields->data);
+}
+#else
+static int tlsnic_set_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *info)
+{
+	if (info->cmd != ETHTOOL_SRXFH)
+		return -EOPNOTSUPP;
+	return tlsnic_hash_set_fields(netdev_priv(netdev), info->flow_type, info->data);
+}
+#endif
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+static u32 tlsnic_get_rx_ring_count(struct net_device *netdev)
+{
+	return ((struct tlsnic *)netdev_priv(netdev))->num_pairs;
+}
+#else
+static int tlsnic_get_rxnfc(struct net_device *netdev, struct ethtool_rxnfc *info, u32 *rules)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+
+	switch (info->cmd) {
+	case ETHTOOL_GRXRINGS:
+		info->data = nic->num_pairs;
+		return 0;
+	case ETHTOOL_GRXFH:
+		info->data = tlsnic_hash_fields(nic, info->flow_type);
+		return 0;
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+#endif
 
 static u32 tlsnic_get_rxfh_key_size(struct net_device *netdev)
 {
@@ -357,8 +391,17 @@ const struct ethtool_ops tlsnic_ethtool_ops = {
 	.get_ethtool_stats = tlsnic_get_ethtool_stats,
 	.get_priv_flags = tlsnic_get_priv_flags,
 	.set_priv_flags = tlsnic_set_priv_flags,
-	.get_rxnfc = tlsnic_get_rxnfc,
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 17, 0)
+	.get_rxfh_fields = tlsnic_get_rxfh_fields,
+	.set_rxfh_fields = tlsnic_set_rxfh_fields,
+#else
 	.set_rxnfc = tlsnic_set_rxnfc,
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	.get_rx_ring_count = tlsnic_get_rx_ring_count,
+#else
+	.get_rxnfc = tlsnic_get_rxnfc,
+#endif
 	.get_rxfh_key_size = tlsnic_get_rxfh_key_size,
 	.get_rxfh_indir_size = tlsnic_get_rxfh_indir_size,
 	.get_rxfh = tlsnic_get_rxfh,
