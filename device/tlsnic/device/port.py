@@ -89,6 +89,7 @@ class Port:
         for sink in sinks:
             self.tracer.add(sink)
         self._follow_wire()
+        self.tracer.flush()
 
     def filenos(self) -> list[int]:
         """Descriptors that are readable when `turn` has something to do."""

@@ -1,6 +1,7 @@
 """`tlsnic device --capture`: a capture of a device process, and what it says when there cannot be one."""
 
 import subprocess
+import time
 
 import pytest
 
@@ -34,6 +35,15 @@ def test_register_accesses_of_a_real_client_are_in_the_file(tmp_path):
     records = [record.record for record in read_trace(str(path))]
     reads = [record for record in records if isinstance(record, TraceRegisterRead)]
     assert (reg.MAGIC, 4, value) in [(r.offset, r.width, r.value) for r in reads]
+
+
+def test_the_files_are_whole_before_anything_happens(tmp_path):
+    capture, record = tmp_path / "c.pcapng", tmp_path / "life.record"
+    with DeviceProcess(tmp_path, "null", capture=str(capture), record=str(record)) as device:
+        device.await_log(["listening on"], 10.0)
+        for path in (capture, record):
+            first = next(iter(read_trace(str(path))))
+            assert time.time_ns() - 60 * 10**9 < first.timestamp_ns < time.time_ns()
 
 
 def test_a_full_disk_ends_the_capture_and_not_the_card(tmp_path):
