@@ -1,6 +1,7 @@
 """Pages, the page cache, and mbufs that refer to them."""
 
 import os
+import sys
 
 import pytest
 from hypothesis import given
@@ -273,3 +274,27 @@ def test_chains():
     m_freem(first)
     m_freem(first)
     assert memory.in_use == 0
+
+
+def test_the_length_stays_while_pages_are_exchanged():
+    """A worker does it without the lock of the socket buffer, which may be flushed meanwhile."""
+    memory = Memory()
+    m = Mbuf.get_pages([memory.files.alloc()], 100, 5000, memory)
+    m.set_framing(13, 16)
+    lengths = set()
+
+    def watch(frame, event, _):
+        if frame.f_code.co_filename.endswith("ktls/mbuf.py"):
+            lengths.add(m.m_len)
+            return watch
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        m.replace_pages(memory.records.alloc(), 5000)
+    finally:
+        sys.settrace(before)
+    assert lengths == {13 + 5000 + 16}
+    m.free()
+    assert not memory.in_use

@@ -161,14 +161,14 @@ class Mbuf:
 
     def replace_pages(self, page: Page, count: int) -> None:
         """Hold another record page, with header, `count` bytes and trailer as long as before, and
-        give the old pages back."""
+        give the old pages back. `m_len` never changes meanwhile: a worker calls this without the
+        lock of the socket buffer, which counts by it."""
         old = self.m_epg_pa if self.is_record_page else [self.m_epg_hdr_page, *self.m_epg_pa]
-        header_bytes, trailer_bytes = self.m_epg_hdrlen, self.m_epg_trllen
         self.m_epg_pa = [page]
         self.m_epg_1st_off = HEADER_ROOM
-        self.m_epg_last_len = self.m_len = count
+        self.m_epg_last_len = count
         self.m_epg_hdr_page = self.m_epg_trail_page = page
-        self.set_framing(header_bytes, trailer_bytes)
+        self._find_framing(count)
         for gone in old:
             gone.unwire()
 
@@ -201,11 +201,15 @@ class Mbuf:
         length = self.m_len
         self.m_epg_hdrlen = header_bytes
         self.m_epg_trllen = trailer_bytes
-        page = self.m_epg_hdr_page
-        self.m_epg_hdr = page.view[HEADER_ROOM - header_bytes : HEADER_ROOM]
-        start = self.m_epg_1st_off + length if self.m_epg_trail_page is page else 0
-        self.m_epg_trail = self.m_epg_trail_page.view[start : start + trailer_bytes]
+        self._find_framing(length)
         self.m_len = header_bytes + length + trailer_bytes
+
+    def _find_framing(self, length: int) -> None:
+        """Where header and trailer of `length` bytes of payload are."""
+        page = self.m_epg_hdr_page
+        self.m_epg_hdr = page.view[HEADER_ROOM - self.m_epg_hdrlen : HEADER_ROOM]
+        start = self.m_epg_1st_off + length if self.m_epg_trail_page is page else 0
+        self.m_epg_trail = self.m_epg_trail_page.view[start : start + self.m_epg_trllen]
         self._parts = None
 
     def parts(self) -> list[Piece]:
