@@ -44,11 +44,9 @@ def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
     """Run all tests in order, print a line for each, and give the results.
 
     `after` is run after each test, and belongs to it. `chosen` is a part of the names of those to
-    run; a function that is no test (`prepare`) always is.
+    run; a function that is no test (`prepare`) is run where one of its group's tests is.
     """
-    wanted = [
-        (group, [test for test in group.tests if _is_chosen(test, chosen)]) for group in groups
-    ]
+    wanted = [(group, _chosen(group, chosen)) for group in groups]
     report = Report({"side": "linux"}, complete=False)
     _say(ktap_start(sum(len(tests) for _, tests in wanted)))
     for group, tests in wanted:
@@ -61,9 +59,15 @@ def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
     return report
 
 
-def _is_chosen(test: Test, chosen: str) -> bool:
-    name = test.__name__
-    return chosen in name or not name.startswith("test_")
+def _chosen(group: Group, chosen: str) -> list[Test]:
+    tests = [test for test in group.tests if _is_test(test)]
+    if tests and not any(chosen in test.__name__ for test in tests):
+        return []
+    return [test for test in group.tests if not _is_test(test) or chosen in test.__name__]
+
+
+def _is_test(test: Test) -> bool:
+    return test.__name__.startswith("test_")
 
 
 def _one(test: Test, after: Test, group: Group) -> Result:
