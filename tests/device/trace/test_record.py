@@ -59,6 +59,15 @@ def test_only_the_owner_may_read(tmp_path):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
 
 
+def test_a_file_that_others_could_read_is_closed_to_them(tmp_path):
+    path = tmp_path / "life.record"
+    for make in (RecordFile, CaptureFile):
+        path.touch(mode=0o644)
+        path.chmod(0o644)
+        make(str(path)).close()
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_cut_file_is_read_as_far_as_it_goes(tmp_path):
     path = tmp_path / "life.record"
     write_life(path)

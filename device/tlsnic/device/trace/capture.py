@@ -76,7 +76,7 @@ class CaptureFile:
     """A sink that writes a capture. See `Sink` for who calls what.
 
     Args:
-        path: the pcapng file, made or emptied; only its owner may read a new one.
+        path: the pcapng file, made or emptied; only its owner may read it.
         snap_bytes: of packet data in host memory, how much is kept. Frames on the wire, descriptors,
             completions and blocks are kept whole.
         only: interfaces that are wanted; None: all.

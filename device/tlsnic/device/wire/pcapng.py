@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
@@ -41,6 +42,7 @@ EPB_FLAGS = 2
 
 MAX_OPTION_BYTES = 0xFFFF
 
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _WRITE_BUFFER_BYTES = 64 * 1024
 _EPB_HEAD = struct.Struct("<IIIIIII")
 _EPB_TAIL = struct.Struct("<HHIHHI")
@@ -111,7 +113,8 @@ class PcapngWriter:
         path: the file, made or emptied.
         interface: the name of the one Ethernet interface, or all interfaces.
         comment: about the whole file.
-        mode: permissions of a file that is made.
+        mode: permissions of a file that is made. When they are for its owner only, a file that is
+            there gets them, too.
 
     Raises:
         WireError: the file cannot be written (also from `write`, `flush` and `close`). What was
@@ -136,6 +139,8 @@ class PcapngWriter:
             raise WireError(
                 f"cannot write capture {self.path}: {error.strerror}", "choose another file"
             ) from error
+        if not mode & _OTHERS:
+            self._close_to_others(mode)
         section = struct.pack("<IHHq", BYTE_ORDER_MAGIC, 1, 0, -1)
         if comment:
             section += _option(OPT_COMMENT, comment)
@@ -144,6 +149,12 @@ class PcapngWriter:
         for one in [Interface(interface)] if isinstance(interface, str) else interface:
             self._buffer += _interface_block(one)
         self._written_bytes = 0
+
+    def _close_to_others(self, mode: int) -> None:
+        status = os.fstat(self._fd)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & _OTHERS:
+            with contextlib.suppress(PermissionError):  # it is another user's, who opened it to us
+                os.fchmod(self._fd, mode)
 
     def __enter__(self) -> Self:
         return self
