@@ -255,6 +255,7 @@ struct tlsnic {
 	struct tlsnic_admin admin;
 	struct tlsnic_events events;
 	struct work_struct work;
+	struct delayed_work watchdog;
 
 	/* Flows by handle; those of an older generation died with a reset. Changed with
 	 * admin.lock held.

@@ -16,9 +16,10 @@ static void tlsnic_event_queue_error(struct tlsnic *nic,
 	bool service = event->kind == TLSNIC_QUEUE_KIND_ADMIN ||
 		       event->kind == TLSNIC_QUEUE_KIND_EVENT;
 
-	netdev_err(nic->netdev, "queue %u of kind %u stopped: diagnostic %llu, address %#llx\n",
-		   event->queue, event->kind, le64_to_cpu(event->code),
-		   le64_to_cpu(event->address));
+	netdev_notice(nic->netdev,
+		      "queue %u of kind %u stopped: diagnostic %llu, address %#llx; recovering\n",
+		      event->queue, event->kind, le64_to_cpu(event->code),
+		      le64_to_cpu(event->address));
 	tlsnic_request(nic, service ? TLSNIC_RESET : TLSNIC_RESTART);
 }
 

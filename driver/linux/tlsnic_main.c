@@ -125,6 +125,7 @@ static int tlsnic_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = register_netdev(netdev);
 	if (error)
 		goto stop_service;
+	schedule_delayed_work(&nic->watchdog, 0);
 	netif_info(nic, probe, netdev, "%s, %u queue pairs, %pM\n",
 		   nic->msix ? "MSI-X" : "INTx", nic->num_pairs, netdev->dev_addr);
 	return 0;
@@ -152,6 +153,7 @@ static void tlsnic_remove(struct pci_dev *pdev)
 	struct tlsnic *nic = pci_get_drvdata(pdev);
 
 	tlsnic_hw_gone(nic);
+	cancel_delayed_work_sync(&nic->watchdog);
 	unregister_netdev(nic->netdev);
 	cancel_work_sync(&nic->work);
 	tlsnic_service_stop(nic);
@@ -171,6 +173,7 @@ static void tlsnic_shutdown(struct pci_dev *pdev)
 {
 	struct tlsnic *nic = pci_get_drvdata(pdev);
 
+	cancel_delayed_work_sync(&nic->watchdog);
 	rtnl_lock();
 	netif_device_detach(nic->netdev);
 	tlsnic_down(nic);

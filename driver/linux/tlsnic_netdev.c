@@ -9,7 +9,8 @@
 
 #include "tlsnic.h"
 
-#define TLSNIC_WATCHDOG (20 * HZ)
+#define TLSNIC_TX_TIMEOUT (20 * HZ)
+#define TLSNIC_WATCHDOG HZ
 
 static int tlsnic_napi_poll(struct napi_struct *napi, int budget)
 {
@@ -311,6 +312,32 @@ static void tlsnic_work(struct work_struct *work)
 	rtnl_unlock();
 }
 
+/*
+ * Once a second: what came without an interrupt is found all the same, and the rings armed again.
+ * When somebody is at the settings, the next second will do.
+ */
+static void tlsnic_watchdog(struct work_struct *work)
+{
+	struct tlsnic *nic = container_of(to_delayed_work(work), struct tlsnic, watchdog);
+	unsigned int i;
+
+	tlsnic_admin_poll(nic);
+	tlsnic_events_poll(nic);
+	if (rtnl_trylock()) {
+		for (i = 0; !test_bit(TLSNIC_DOWN, &nic->state) && i < nic->num_pairs; i++) {
+			struct tlsnic_pair *pair = nic->pairs[i];
+
+			if (!tlsnic_ring_peek(&pair->tx.ring) && !tlsnic_ring_peek(&pair->rx.ring))
+				continue;
+			local_bh_disable();
+			napi_schedule(&pair->napi);
+			local_bh_enable();
+		}
+		rtnl_unlock();
+	}
+	schedule_delayed_work(&nic->watchdog, TLSNIC_WATCHDOG);
+}
+
 /**
  * tlsnic_request - have the queues started again, or the device reset, soon
  * @nic: the device
@@ -444,6 +471,7 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 	struct net_device *netdev = nic->netdev;
 
 	INIT_WORK(&nic->work, tlsnic_work);
+	INIT_DELAYED_WORK(&nic->watchdog, tlsnic_watchdog);
 	nic->num_pairs = min_t(unsigned int, nic->max_pairs, netif_get_num_default_rss_queues());
 	nic->tx_entries = min_t(u32, TLSNIC_TX_ENTRIES, nic->max_entries);
 	nic->rx_entries = min_t(u32, TLSNIC_RX_ENTRIES, nic->max_entries);
@@ -453,7 +481,7 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 
 	netdev->netdev_ops = &tlsnic_netdev_ops;
 	netdev->ethtool_ops = &tlsnic_ethtool_ops;
-	netdev->watchdog_timeo = TLSNIC_WATCHDOG;
+	netdev->watchdog_timeo = TLSNIC_TX_TIMEOUT;
 	netdev->min_mtu = ETH_MIN_MTU;
 	netdev->max_mtu = nic->max_frame - ETH_HLEN;
 	netif_set_tso_max_size(netdev, min_t(u32, nic->max_segment, GSO_LEGACY_MAX_SIZE));

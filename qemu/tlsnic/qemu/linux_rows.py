@@ -12,6 +12,7 @@ ROW_OF: Mapping[str, str] = {
     "ktls": "LNX-02",
     "served": "LNX-03",
     "lifecycle": "LNX-04",
+    "faults": "LNX-04",
     "bulk": "LNX-05",
 }
 """LNX-01: a network interface. LNX-02: the kernel's TLS on the card, by OpenSSL. LNX-03: as servers

@@ -55,6 +55,7 @@ class LinuxPeer:
             "linux.start": self.start,
             "linux.stop": self.stop,
             "linux.impair": self.impair,
+            "linux.device": self.device,
             "linux.fetch_timed": self.fetch_timed,
         }
 
@@ -62,6 +63,11 @@ class LinuxPeer:
         """Make the wire bad in both directions as `settings` say (docs/wires.md), or good again."""
         with contextlib.closing(SocketBackend(self._control)) as device:
             device.call("impairments.set", {"settings": settings or "off", "seed": seed})
+
+    def device(self, *, called: str, params: Mapping[str, object]) -> object:
+        """Call a method of the device's control socket."""
+        with contextlib.closing(SocketBackend(self._control)) as device:
+            return device.call(called, params)
 
     def file(self, *, name: str, size_bytes: int, seed: int = 1) -> str:
         """Make a file of `size_bytes` of data; its SHA-256 (hex)."""

@@ -1,0 +1,179 @@
+"""The card, its wire and the bus go wrong on purpose while the kernel's TLS is at work.
+
+Faults are those of `tlsnic device`'s control socket. Whatever happens, the payload is right or the
+connection ends with an error, nothing hangs, and afterwards the interface works as before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from ktls import digest_of, fetch, flows_left
+from near import (
+    AES128,
+    FAR_ADDRESS,
+    NEAR_ADDRESS,
+    Changes,
+    far,
+    far_run,
+    openssl_server,
+    prepare_files,
+    run,
+    statistics,
+    wait_for,
+)
+
+_BYTES = 8_000_000
+_PORT = 4453
+
+
+def device(method: str, **params: object) -> object:
+    """Call a method of the control socket."""
+    return far("device", called=method, params=params)
+
+
+@contextlib.contextmanager
+def fault(name: str, **settings: object) -> Iterator[None]:
+    """A fault of the card, meanwhile."""
+    device("faults.set", name=name, **settings)
+    try:
+        yield
+        if settings.get("count"):
+            wait_for(lambda: not _on(name), f"{settings['count']} times {name}", wait_s=3)
+    finally:
+        device("faults.clear", name=name)
+
+
+def _on(name: str) -> bool:
+    faults = device("faults.list")
+    assert isinstance(faults, list)
+    return any(each["name"] == name and each["setting"] is not None for each in faults)
+
+
+def download() -> dict[str, int]:
+    """curl at the far end fetches `data`, which arrives whole; what was counted meanwhile."""
+    changes = Changes()
+    with openssl_server("-WWW", "-sendfile", port=_PORT):
+        words = ["curl", "--silent", "--insecure", "--tls-max", "1.2", "--max-time", "80"]
+        got = far_run(*words, f"https://{NEAR_ADDRESS}:{_PORT}/data")
+    assert (got["bytes"], got["sha256"]) == (_BYTES, digest_of("data")), got["error"]
+    wait_for(lambda: not flows_left(), "contexts gone", wait_s=40)
+    counted = changes()
+    assert not counted["TlsDecryptError"], counted
+    return counted
+
+
+def works() -> None:
+    """The interface works."""
+    assert "2 received" in run("ping", "-q", "-c", "2", "-i", "0.2", "-W", "9", FAR_ADDRESS)
+
+
+def prepare() -> None:
+    """Files of both ends."""
+    prepare_files(_BYTES)
+    far("file", name="data", size_bytes=_BYTES)
+
+
+def test_lost_interrupts_are_found() -> None:
+    with fault("swallow_interrupts", count=6, after=40):
+        download()
+    with fault("swallow_interrupts", count=6, after=40):
+        fetch(AES128)
+    works()
+
+
+def test_interrupts_for_nothing() -> None:
+    for vector in (0, 1, 2):
+        with fault("spurious_interrupts", count=20, vector=vector):
+            works()
+    download()
+
+
+def test_late_doorbells() -> None:
+    with fault("delay_doorbells", us=2000):
+        download()
+    works()
+
+
+def test_completions_that_come_late() -> None:
+    for kind in ("TRANSMIT", "RECEIVE", "ADMIN", "EVENT"):
+        with fault("hold_completions", kind=kind, ms=300):
+            download()
+    works()
+
+
+def test_stalled_wire() -> None:
+    with fault("stall_wire", ms=1500):
+        counted = download()
+    assert not counted["tx_timeouts"], counted
+
+
+def test_link_flap_by_the_cable() -> None:
+    with fault("link_flap", ms=400):
+        download()
+    works()
+
+
+def test_card_without_room_for_flows() -> None:
+    for direction in ("transmit", "receive"):
+        with fault("refuse_flows", direction=direction):
+            counted = download()
+        assert counted["tls_add_failed"] == 1, counted
+        assert counted["TlsTxSw" if direction == "transmit" else "TlsRxSw"] == 1, counted
+
+
+def test_questions_that_get_lost() -> None:
+    with fault("lose_questions", count=None), fault("drop_frames", side="rx", count=3, after=300):
+        counted = fetch(AES128)
+    assert not counted["TlsDecryptError"], counted
+    assert not counted["TlsRxDeviceResync"], counted
+
+
+def test_damaged_frames_are_not_trusted() -> None:
+    with fault("corrupt_frame", side="rx", count=4, after=300, seed=3):
+        counted = fetch(AES128)
+    assert not counted["TlsDecryptError"], counted
+
+
+def test_forged_record_ends_the_connection() -> None:
+    changes = Changes()
+    with fault("corrupt_tag", count=1, after=20):
+        try:
+            fetch(AES128)
+        except OSError:
+            pass  # the TLS stack's EBADMSG, or what OpenSSL makes of it
+        else:
+            raise AssertionError("a forged record was taken for good")
+    wait_for(lambda: not flows_left(), "contexts gone")
+    counted = changes()
+    assert counted["TlsDecryptError"] > 0, counted
+    assert counted["rx_tls_err"] > 0, counted
+    works()
+
+
+def test_memory_that_is_not_mapped_is_recovered_from() -> None:
+    for purpose in ("completion", "data", "descriptor"):
+        before = statistics()
+        with fault("fail_dma", count=1, after=100, purpose=purpose):
+            download()
+        works()
+        now = statistics()
+        again = sum(now[name] - before[name] for name in ("queue_restarts", "device_resets"))
+        assert again <= 1, purpose
+
+
+TESTS = [
+    prepare,
+    test_lost_interrupts_are_found,
+    test_interrupts_for_nothing,
+    test_late_doorbells,
+    test_completions_that_come_late,
+    test_stalled_wire,
+    test_link_flap_by_the_cable,
+    test_card_without_room_for_flows,
+    test_questions_that_get_lost,
+    test_damaged_frames_are_not_trusted,
+    test_forged_record_ends_the_connection,
+    test_memory_that_is_not_mapped_is_recovered_from,
+]
