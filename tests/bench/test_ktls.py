@@ -63,7 +63,8 @@ def test_a_miss_is_explained_with_its_figures():
     assert not explain(made_up(1.2))
     first, second = explain(made_up(2.0))
     assert first.startswith("AES-128-GCM: a third of software KTLS is 1.33 s/GB.")
-    assert "1.00 s/GB here, 16 µs for each 16 KiB" in first
+    assert "without any TLS costs 1.00 s/GB, 16 µs for 16 KiB" in first
+    assert "for a third it had to cost at most 1.50 s/GB, 25 µs for 16 KiB" in first
     assert "1.00 / 4.00 = 0.25 is the least" in first
     assert "3.00 s/GB in software, of which AES-GCM alone is 0.40; 1.00 with the card" in first
     assert "0.33 of it" in first
