@@ -18,6 +18,8 @@ from tlsnic.device.wire import VnetHeader, Wire, WireEventKind
 
 MESSAGES_PER_TURN: Final = 256
 FRAMES_PER_TURN: Final = 64
+FLUSH_NS: Final = 100_000_000
+"""Traces of a card that is busy for longer are brought up to date after so long."""
 
 log = logging.getLogger("tlsnic.device")
 
@@ -84,6 +86,7 @@ class Port:
         self.timer: Timer | None = None
         self.busy = False
         self._closing = False
+        self._flushed_ns = now_ns
         self.nic.observer = self._log_diagnostic
         self.nic.advance(now_ns)
         for sink in sinks:
@@ -131,7 +134,8 @@ class Port:
             wire.set_receive_super_frames(self._joins)
         self.host.msix.poll()
         self.busy = self.core.poll(now_ns)
-        if not self.busy:
+        if not self.busy or now_ns - self._flushed_ns >= FLUSH_NS:
+            self._flushed_ns = now_ns
             self.tracer.flush()
 
     def next_deadline_ns(self) -> int | None:

@@ -9,6 +9,7 @@ from tlsnic.abi import registers as r
 from tlsnic.abi.enums import CommandStatus, Diagnostic, RxFlags
 from tlsnic.device.control import ControlError
 from tlsnic.device.control.faults import FAULTS
+from tlsnic.device.control.faults.registers import MAX_KEPT
 
 MS = 1_000_000
 
@@ -359,6 +360,18 @@ def test_what_comes_behind_pushes_doorbells(rig, card, call, how):
         card.bus.write(0, r.MAX_FRAME, 4, 1514)
     else:
         call("faults.clear")
+    rig.run()
+    assert len(rig.sent) == 1
+
+
+def test_no_more_doorbells_are_late_than_a_bus_has_room_for(rig, card, call):
+    call("faults.set", name="delay_doorbells", us=60_000_000)
+    rig.send(rig.queue, bytes(60))
+    for _ in range(MAX_KEPT):
+        card.bus.write(2, rig.queue.doorbell, 4, rig.queue.tail)
+    rig.run()
+    assert rig.sent == []
+    card.bus.write(2, rig.queue.doorbell, 4, rig.queue.tail)
     rig.run()
     assert len(rig.sent) == 1
 

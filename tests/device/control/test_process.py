@@ -148,6 +148,30 @@ def test_a_fault_of_the_card_closes_it_whoever_met_it(tmp_path, monkeypatch):
         port.close()
 
 
+def test_whoever_listens_to_a_busy_card_hears_of_it(tmp_path, monkeypatch):
+    class Listener:
+        takes_secrets = False
+        flushed = 0
+
+        def put(self, record, data=b""):
+            pass
+
+        def flush(self):
+            self.flushed += 1
+
+    listener = Listener()
+    port = Port(str(tmp_path / "nic.sock"), open_wires(["null"])[0], NicConfig(), sinks=[listener])
+    try:
+        monkeypatch.setattr(port.nic, "poll", lambda _now_ns: True)
+        before = listener.flushed
+        for now_ns in range(0, 10**9, 10**7):
+            port.turn(now_ns, ())
+            assert port.busy
+        assert 5 <= listener.flushed - before <= 10
+    finally:
+        port.close()
+
+
 def test_a_card_at_work(start, tmp_path):
     """What a driver does is seen, what is changed is seen by the driver."""
     _, path = start()

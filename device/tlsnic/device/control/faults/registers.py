@@ -8,6 +8,8 @@ from tlsnic.device.control.faults.base import Fault
 from tlsnic.device.control.protocol import Kind, Param
 
 DOORBELL_BAR: Final = 2
+MAX_KEPT: Final = 4096
+"""Writes on their way: as on a real bus, there is room for some only."""
 
 
 class DelayDoorbells(Fault):
@@ -56,6 +58,8 @@ class FaultyBus:
     def write(self, bar: int, offset: int, width: int, value: int) -> None:
         delay_ns = max((fault.delay_ns(bar) for fault in self._faults), default=0)
         if delay_ns:
+            if len(self._kept) >= MAX_KEPT:
+                self._arrive(self._kept.popleft())
             card = self._card
             due_ns = card.clock_ns() + delay_ns
             self._kept.append(_Kept(due_ns, card.nic.reset_count, bar, offset, width, value))
