@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +32,11 @@ class Pipe:
     def pr_send(self, so: Socket) -> None:
         """Nobody waits."""
 
-    pr_ready = pr_rcvd = pr_shutdown = pr_close = pr_send
+    pr_ready = pr_rcvd = sorwakeup = pr_shutdown = pr_close = pr_abort = pr_send
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """There is one thread."""
+        return function()
 
     def tcp_drop(self, so: Socket, error: int) -> None:
         """Remember why."""

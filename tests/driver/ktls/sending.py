@@ -36,6 +36,7 @@ class Tcp:
         self.events = []
         self.tags = []
         self.told = []
+        self.has_dropped = False
         self.rcv_nxt = 0
 
     def pr_send(self, so):
@@ -52,10 +53,22 @@ class Tcp:
 
     def pr_close(self, so):
         self.events.append("close")
+        if self.has_dropped:
+            so.sofree()
+
+    def pr_abort(self, so):
+        so.sofree()
 
     def tcp_drop(self, so, error):
         self.events.append(("drop", error))
-        so.sofree()
+        self.has_dropped = True
+        so.so_snd.sbflush()
+
+    def call(self, function):
+        return function()
+
+    def sorwakeup(self, so):
+        self.events.append("rcv")
 
     def snd_tag_alloc(self, so, tls, *, force):
         if not self.ifnet:

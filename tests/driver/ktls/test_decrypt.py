@@ -2,6 +2,7 @@
 
 import errno
 import random
+import threading
 from itertools import pairwise
 
 import pytest
@@ -13,10 +14,15 @@ from marked_stream import WireStream
 from sending import Tcp
 
 from tlsnic.abi.enums import CipherSuite
+from tlsnic.driver.ktls import decrypt
 from tlsnic.driver.ktls.decrypt import TlsRxParams
 from tlsnic.driver.ktls.kernel import Kernel
 from tlsnic.driver.ktls.mbuf import CSUM_TLS_DECRYPTED, Mbuf, PacketHeader
-from tlsnic.driver.ktls.rx_record import KtlsMbufCryptoState, TlsGetRecord
+from tlsnic.driver.ktls.rx_record import (
+    KtlsMbufCryptoState,
+    TlsGetRecord,
+    ktls_mbuf_crypto_state,
+)
 from tlsnic.driver.ktls.session import (
     IPPROTO_TCP,
     TCP_RXTLS_ENABLE,
@@ -155,6 +161,7 @@ def test_every_mixture_gives_the_records_however_slow_the_workers(suite, sizes, 
         session,
         workers=ScheduledPool(2, seed=rng.randrange(1 << 30)),
         early=packets[:early],
+        ifnet=True,
     )
     messages, waiting = [], packets[early:]
     while waiting or so.kernel.workers.queued:
@@ -303,7 +310,13 @@ def test_a_bad_header_ends_the_connection(suite, header, error):
     so.work()
     assert so.dropped == [error]
     assert so.kernel.sysctl["stats.corrupted_records"] == 1
-    assert so.error() == error  # and what was to be read is gone, as with any reset
+    assert so.read().data == plaintexts(10)[0]
+    assert so.error() == error
+    assert so.read().at_end
+    so.give(b"more")  # nothing is decrypted any more
+    so.work()
+    assert so.dropped == [error]
+    so.so.close()
     assert so.kernel.sysctl["stats.active"] == 0
 
 
@@ -315,6 +328,7 @@ def test_the_stream_ends_inside_of_a_record():
     so.work()
     assert so.read().data == plaintexts(10)[0]
     assert so.error() == errno.EMSGSIZE
+    assert so.read().at_end
 
 
 def test_the_stream_ends_behind_a_record():
@@ -345,6 +359,68 @@ def test_what_is_dropped_while_it_is_decrypted_is_thrown_away():
     assert so.kernel.sysctl["stats.active"] == 0
     so.so.sofree()  # a second time is harmless
     assert so.kernel.sysctl["stats.active"] == 0
+
+
+def test_the_keys_stay_while_a_record_is_decrypted(monkeypatch):
+    """The socket is closed when the worker has the record, but not decrypted it."""
+    session, stream = make_stream(GCM12, 10)
+    so = Receiving(session)
+    so.give(stream.wire)
+
+    def closed_before(m):
+        so.so.sofree()
+        assert any(so.rx.session.params.cipher_key)
+        return ktls_mbuf_crypto_state(m)
+
+    monkeypatch.setattr(decrypt, "ktls_mbuf_crypto_state", closed_before)
+    so.work()
+    assert so.rx.session.is_dead
+    assert not any(so.rx.session.params.cipher_key)
+    assert so.kernel.sysctl["stats.active"] == 0
+    assert not so.so_rcv.sb_flags & SB_TLS_RX_RUNNING
+
+
+def test_a_backend_that_fails_is_a_bad_record():
+    """uipc_ktls.c: every error of decryption is EBADMSG."""
+    session, stream = make_stream(GCM12, 10, 20)
+    so = Receiving(session)
+    crypto, errors = so.rx.session.crypto, [OSError(errno.EIO, "no"), ZeroDivisionError()]
+
+    class Failing:
+        def decrypt(self, record, seqno):
+            raise errors[seqno - session.record_number]
+
+    so.rx.session.crypto = Failing()
+    so.give(stream.wire)
+    so.work()
+    assert so.error() == errno.EBADMSG
+    assert so.kernel.sysctl["stats.failed_crypto"] == 2
+    so.rx.session.crypto = crypto
+    stream.add(b"later")
+    so.give(stream.wire[stream.bounds[2] :])
+    so.work()
+    assert so.read().data == b"later"
+
+
+def test_a_close_wakes_up_who_waits_for_the_rest_of_a_record():
+    session, stream = make_stream(GCM12, 10)
+    so = Receiving(session)
+    so.so.so_state &= ~SS_NBIO
+    waiting = threading.Event()
+
+    def sbwait(_so, sb, _timeout_s):
+        waiting.set()
+        return sb.sbwait(10.0)
+
+    so.proto.sbwait = sbwait
+    so.give(stream.wire[:-1])
+    found = []
+    reader = threading.Thread(target=lambda: found.append(so.so.recvmsg(100)))
+    reader.start()
+    assert waiting.wait(10.0)
+    so.so.close()
+    reader.join(10.0)
+    assert found[0].at_end
 
 
 def test_decrypted_and_encrypted_data_is_never_joined():

@@ -158,6 +158,8 @@ def test_the_connection_drops_when_the_new_interface_has_no_tag(rig):
     first, second = one.check_wire()
     assert first
     assert not second
+    assert not so.so_snd.sbused()
+    so.close()
     assert so.is_freed
 
 

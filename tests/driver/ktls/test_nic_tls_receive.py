@@ -53,7 +53,7 @@ class Receiving(Rig):
         except BlockingIOError:
             return
         finally:
-            self.stack.pr_rcvd(self.so)
+            self.so.proto.pr_rcvd(self.so)
 
     def tag(self):
         tls = self.so.so_rcv.sb_tls_info

@@ -123,6 +123,7 @@ def test_closing_with_records_in_flight(tmp_path_factory, suite, spread, choices
     take(so, choices.randrange(70_000))
     if end == "drop":
         so.tcp_drop(errno.ECONNRESET)
+        so.close()
     else:
         getattr(so, end)()
     so.so_snd.sbcheck()
@@ -201,6 +202,7 @@ def test_a_backend_that_fails_ends_the_connection(spread, error):
     with pytest.raises(OSError, match="failed") as caught:
         so.write(b"more")
     assert caught.value.errno == errno.EIO
+    so.close()
     check_nothing_is_left(kernel)
 
 

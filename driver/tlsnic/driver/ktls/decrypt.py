@@ -13,8 +13,10 @@ this for a socket (SB_TLS_RX_RUNNING); the lock is not held while it decrypts. W
 meanwhile (the socket is closed) sets sb_tlsdcc to 0, and the worker throws the record away.
 
 What is wrong (uipc_ktls.c): a header that cannot be one ends the connection, since nothing behind it
-can be found; a record that fails authentication is dropped and read as EBADMSG, and those behind it
-go on.
+can be found, and what came before it can still be read; a record that fails authentication is dropped and
+read as EBADMSG, and those behind it go on. `tls.receive_stream` is the simple reader of a `Connection`
+without socket buffers: it raises TlsError with the alert that a TLS library would send, where this has
+FreeBSD's errno. What decrypts and recrypts (`tls.software_open`) is the same.
 """
 
 from __future__ import annotations
@@ -120,6 +122,7 @@ class KtlsRx:
             self._check_end(sb)
 
     def _submit(self) -> None:
+        self.session.hold()  # of the job; the socket may be gone when it runs
         self.session.kernel.sysctl.add("stats.sw_rx_inqueue")
         self.session.kernel.workers.submit(self.session.wq_index, self)
 
@@ -167,10 +170,17 @@ class KtlsRx:
             if self._deliver(record, found):
                 self._resync_ifnet(record, self._state)
                 self._submit()
+                if found is None:
+                    self._so.proto.pr_rcvd(self._so)  # room that no read will tell of
         elif record:
             self.session.kernel.sysctl.add("stats.corrupted_records")
             self._so.tcp_drop(record)
-        self._so.so_rcv.sowakeup()
+            sb = self._so.so_rcv
+            with sb.sb_mtx:
+                sb.ktls_check_rx = None
+                sb.sb_flags &= ~SB_TLS_RX_RUNNING
+        self._so.sorwakeup()
+        self.session.free()
 
     def _next(self) -> _Detached | int:
         """Take a record out. 0: there is none for now, and no worker is running any more.
@@ -218,7 +228,7 @@ class KtlsRx:
         return adjusted(m, front, length), control
 
     def _open(self, record: _Detached, *, is_mixed: bool) -> bytes | None:
-        """Decrypt here (ktls_ocf_decrypt); None: the tag is wrong."""
+        """Decrypt here (ktls_ocf_decrypt); None: the tag is wrong, or the backend fails."""
         sysctl, crypto = self.session.kernel.sysctl, self.session.crypto
         assert crypto is not None, "ktls_enable_rx has found a backend"
         wire = bytearray().join([view for m in chain(record.chain) for view in m.views()])
@@ -237,9 +247,7 @@ class KtlsRx:
         sysctl.add(f"{self._counter}_decrypts")
         try:
             return crypto.decrypt(wire, record.number)
-        except OSError as reason:
-            if reason.errno != errno.EBADMSG:
-                raise
+        except Exception:  # whatever it is, the record cannot be read
             return None
 
     def _deliver(self, record: _Detached, found: tuple[Mbuf | None, TlsGetRecord] | None) -> bool:
@@ -264,6 +272,9 @@ class KtlsRx:
     def _resync_ifnet(self, record: _Detached, state: KtlsMbufCryptoState) -> None:
         """ktls_resync_ifnet(): tell the driver of each record that the card has not fully
         decrypted, and once that it does again."""
+        if self.session.snd_tag is None:  # in software; or it is being made anew, for later records
+            self._has_told = False
+            return
         if state is not KtlsMbufCryptoState.DECRYPTED:
             self._has_told = True
             size = record.size_bytes

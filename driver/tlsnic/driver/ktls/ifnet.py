@@ -314,7 +314,8 @@ class NicIfnet(Ifnet):
         else:
             headers, _, payload, mss, _ = outgoing
             if isinstance(payload, Chain):
-                assert payload.tls is None, "records in clear without a send tag"
+                if payload.tls is not None:  # never to the wire, with python -O neither
+                    raise RuntimeError("records in clear without a send tag")
                 parts, copied = payload.parts(self.nic)
                 if copied and self.sysctl is not None:
                     self.sysctl.touched("copy", copied)
@@ -341,8 +342,9 @@ class NicIfnet(Ifnet):
     # Tags
 
     def _snd_tag_alloc(self, params: SndTagParams) -> SndTag:
-        """A flow of the card. A flow of the same connection that is being closed is waited for."""
-        while any(tag.address == params.address for tag in self._closing):
+        """A flow of the card. A flow of the same connection that is being closed is waited for, but
+        not for ever: OSError (EBUSY)."""
+        if any(tag.address == params.address for tag in self._closing):
             self.free_closed(_FREE_TIMEOUT_S)
         tls = params.tls
         if params.type == IF_SND_TAG_TYPE_TLS and tls.sequential_records:

@@ -85,7 +85,11 @@ def ktls_reset_send_tag(inp: Inpcb, tls: KtlsSession) -> None:
         old.release()
     try:
         tls.snd_tag = _alloc_again(inp, tls)
-    except OSError:
+    except OSError as error:
+        if error.errno == EBUSY and not inp.is_dropped:
+            # Packets that wait for room hold the old flow: when they are gone.
+            inp.stack.enqueue_task(lambda: ktls_reset_send_tag(inp, tls))
+            return
         if inp.is_dropped:
             sysctl.add("ifnet.reset_failed")
         else:
@@ -147,7 +151,7 @@ def ktls_disable_ifnet(inp: Inpcb) -> None:
 def _disable_ifnet_help(inp: Inpcb) -> None:
     so, sysctl = inp.so, inp.stack.kernel.sysctl
     # Somebody writes, and may wait for this thread.
-    if inp.stack.is_writing(so) or not so.send_lock.acquire(blocking=False):
+    if inp.stack.usrreq.is_writing(so) or not so.send_lock.acquire(blocking=False):
         inp.stack.enqueue_task(lambda: _disable_ifnet_help(inp))
         return
     try:

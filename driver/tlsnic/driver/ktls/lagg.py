@@ -108,12 +108,13 @@ class Lagg(Ifnet):
         )
 
     def if_transmit(self, packet: Packet) -> None:
-        """Hand it to the member for it; EAGAIN if its tag is another member's (lagg_enqueue)."""
+        """Hand it to the member for it; EAGAIN if its tag is another member's (lagg_enqueue).
+        ENETDOWN when the lagg is down, or no member runs."""
         tag = packet.snd_tag
         if tag is not None and tag.ifp is not self:
             raise self.drop(packet, EAGAIN)
         member = self.leaf(packet.flowid)
-        if member is None:
+        if member is None or not self.if_up:
             raise self.drop(packet, ENETDOWN)
         if tag is not None:
             assert isinstance(tag, StackedSndTag)

@@ -23,7 +23,7 @@ from tlsnic.driver.ktls.mbuf import (
 from tlsnic.driver.ktls.pages import Page, unwire_pages
 from tlsnic.driver.ktls.session import KtlsSession
 from tlsnic.driver.ktls.snd_tag import MbufRecord, SndTag, TlsSndTag
-from tlsnic.driver.ktls.sockbuf import SB_TLS_RX, Sockbuf
+from tlsnic.driver.ktls.sockbuf import SB_TLS_RX, SBS_CANTRCVMORE, Sockbuf
 from tlsnic.driver.tcp.config import Endpoint, TcpConfig
 from tlsnic.driver.tcp.connection import Connection
 from tlsnic.driver.tcp.seq import MASK, position
@@ -141,7 +141,10 @@ class SockbufSink:
         return self._sb.sb_ccc
 
     def append(self, data: bytes, mark: Mark) -> None:
-        """sbappendstream, with the leaf interface and the card's word in the packet header."""
+        """sbappendstream, with the leaf interface and the card's word in the packet header. What
+        nobody will read is thrown away (tcp_do_segment)."""
+        if self._sb.sb_state & SBS_CANTRCVMORE:
+            return
         header = self._headers.get(mark)
         if header is None:
             flags = CSUM_TLS_DECRYPTED if mark.decrypted else 0

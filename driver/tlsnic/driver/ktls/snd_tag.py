@@ -178,6 +178,9 @@ class TlsSndTag(SndTag):
             self.transmit(queue, split(outgoing, late)[1])
             return
         records = tag.records
+        if records.position(sequence) < 0:
+            # Not the flow's: the driver would take it for what was sent before TLS began, in clear.
+            raise RuntimeError("records from before the send tag's")
         end = sequence + size & _SEQUENCE_MASK
         missing = end - records.end_sequence & _SEQUENCE_MASK
         if 0 < missing < _SIGN:

@@ -16,9 +16,9 @@ Errors are OSErrors with the errno that FreeBSD gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import ECONNRESET
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from tlsnic.driver.ktls import sendfile, sockopt, sosend
 from tlsnic.driver.ktls.iolock import IoLock
@@ -30,6 +30,8 @@ from tlsnic.driver.ktls.soreceive import Message, soreceive
 
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.decrypt import KtlsRx, TlsRxParams
+
+_T = TypeVar("_T")
 
 # so_state
 SS_ISCONNECTED: Final = 0x0002
@@ -56,11 +58,21 @@ class ProtocolSwitch(Protocol):
         """The program sends no more: a FIN after what is in so_snd (tcp_usr_shutdown)."""
 
     def pr_close(self, so: Socket) -> None:
-        """The program has closed the socket. When the connection has come to its end, call
-        `Socket.sofree` (tcp_usr_close)."""
+        """The program has closed the socket; what it has not read goes. When the connection has
+        come to its end, call `Socket.sofree` (tcp_usr_close)."""
+
+    def pr_abort(self, so: Socket) -> None:
+        """End the connection with a reset, then call `Socket.sofree` (tcp_usr_abort)."""
 
     def tcp_drop(self, so: Socket, error: int) -> None:
-        """End the connection with a reset, then call `Socket.sofree`. Any thread."""
+        """End the connection with a reset; what was received can still be read. Any thread."""
+
+    def call(self, function: Callable[[], _T]) -> _T:
+        """Call it in the thread whose TCP and cards are, for its result. Raises what it raises,
+        and TimeoutError when that thread does not do it."""
+
+    def sorwakeup(self, so: Socket) -> None:
+        """so_rcv has changed: whoever drives TCP while it waits in `sbwait` shall look. Any thread."""
 
     def snd_tag_alloc(self, so: Socket, tls: KtlsSession, *, force: bool) -> SendTagReference:
         """A send tag on the interface that the connection is routed over (ktls_alloc_snd_tag);
@@ -69,14 +81,14 @@ class ProtocolSwitch(Protocol):
 
     def rcv_start(self, so: Socket) -> int:
         """TCP sequence number (u32) of the first byte in so_rcv, whose lock is held; behind all
-        that has come when it is empty."""
+        that has come when it is empty. In `call`."""
 
     def rcv_tag_alloc(
         self, so: Socket, tls: KtlsSession, *, tcp_sequence: int, record_number: int, force: bool
     ) -> SendTagReference:
         """A receive tag on the interface that the connection's packets come in at
         (ktls_alloc_rcv_tag): record `record_number` starts at `tcp_sequence`. The lock of so_rcv is
-        held. force: as above. Raises OSError."""
+        held. force: as above. In `call`. Raises OSError."""
 
     def rx_tag_modify(self, so: Socket, params: TlsRxParams) -> None:
         """Tell the receive tag of a record (if_snd_tag_modify). Any thread."""
@@ -173,6 +185,11 @@ class Socket:
         self._cannot()
         self.proto.tcp_drop(self, error)
 
+    def sorwakeup(self) -> None:
+        """Something in so_rcv has changed. Any thread."""
+        self.so_rcv.sowakeup()
+        self.proto.sorwakeup(self)
+
     def rx_tag_modify(self, params: TlsRxParams) -> None:
         """As `ProtocolSwitch.rx_tag_modify`."""
         self.proto.rx_tag_modify(self, params)
@@ -196,9 +213,11 @@ class Socket:
         self.proto.pr_close(self)
 
     def abort(self) -> None:
-        """Drop the connection and everything that is to be sent (soabort)."""
-        self.tcp_drop(ECONNRESET)
-        self.sofree()
+        """Drop the connection and everything in the socket buffers (soabort): they are freed when
+        TCP knows of it."""
+        self.so_error = ECONNRESET
+        self._cannot()
+        self.proto.pr_abort(self)
 
     def sofree(self) -> None:
         """The connection is gone: free what is in the socket buffers, and the sessions. What
@@ -209,12 +228,14 @@ class Socket:
         for sb in (self.so_snd, self.so_rcv):
             with sb.sb_mtx:
                 sb.sbflush()
+                sb.ktls_check_rx = None
                 tls, sb.sb_tls_info = sb.sb_tls_info, None
+            sb.sowakeup()
             if tls is not None:
                 tls.free()
 
     def _cannot(self) -> None:
-        self.so_snd.sb_state |= SBS_CANTSENDMORE
-        self.so_rcv.sb_state |= SBS_CANTRCVMORE
-        self.so_snd.sowakeup()
-        self.so_rcv.sowakeup()
+        for sb, flag in ((self.so_snd, SBS_CANTSENDMORE), (self.so_rcv, SBS_CANTRCVMORE)):
+            with sb.sb_mtx:
+                sb.sb_state |= flag
+            sb.sowakeup()

@@ -38,13 +38,17 @@ def setsockopt(so: Socket, level: int, option: int, value: TlsEnable | int) -> N
     elif option == TCP_TXTLS_MODE and isinstance(value, int):
         ktls_set_tx_mode(so, value)
     elif option == TCP_RXTLS_ENABLE and isinstance(value, TlsEnable):
-        with so.so_rcv.sb_mtx:
-            check_enable(so, so.so_rcv, value)
-            ktls_enable_rx(so, value)
+        so.proto.call(lambda: _enable_rx(so, value))
     elif option in (TCP_TXTLS_ENABLE, TCP_TXTLS_MODE, TCP_RXTLS_ENABLE):
         raise OSError(EINVAL, "a value of another kind")
     else:
         raise OSError(ENOPROTOOPT, f"option {option}")
+
+
+def _enable_rx(so: Socket, en: TlsEnable) -> None:
+    with so.so_rcv.sb_mtx:
+        check_enable(so, so.so_rcv, en)
+        ktls_enable_rx(so, en)
 
 
 def getsockopt(so: Socket, level: int, option: int) -> int:

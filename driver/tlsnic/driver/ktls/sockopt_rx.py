@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 def ktls_enable_rx(so: Socket, en: TlsEnable) -> None:
     """What is read from now on comes in TLS records, decrypted by the card if it does, and where it
-    has not, in software. For `sockopt.setsockopt`, which has looked whether that may be. Raises
+    has not, in software. For `sockopt.setsockopt`, which has looked whether that may be, in
+    `ProtocolSwitch.call`: the first record's TCP sequence number must not move meanwhile. Raises
     OSError: EINVAL as `ktls_create_session`, and what the backends say (EPROTONOSUPPORT for
     AES-CBC)."""
     with so.so_rcv.sb_mtx:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tlsnic.driver.ktls.mbuf import M_EOR, M_NOTAVAIL, MT_CONTROL, Mbuf
 from tlsnic.driver.ktls.rx_record import TlsGetRecord
 from tlsnic.driver.ktls.session import TLS_RLTYPE_ALERT
-from tlsnic.driver.ktls.sockbuf import SBS_CANTRCVMORE, Sockbuf
+from tlsnic.driver.ktls.sockbuf import SB_TLS_RX_RUNNING, SBS_CANTRCVMORE, Sockbuf
 
 if TYPE_CHECKING:
     from tlsnic.driver.ktls.socket import Socket
@@ -41,7 +41,8 @@ def soreceive(so: Socket, max_bytes: int, flags: int = 0) -> Message:
 
     Raises OSError: EAGAIN when there is none; ENXIO as MSG_TLSAPPDATA says; once, when all before
     it was read, what went wrong: EBADMSG (a record that is not authentic; those behind it can be
-    read), EMSGSIZE (the stream ends inside of a record), or why the connection ended.
+    read), EMSGSIZE (the stream ends inside of a record), or why the connection ended. After that,
+    and after `close`, the stream is at its end.
     """
     sb = so.so_rcv
     with sb.sb_mtx:
@@ -49,8 +50,10 @@ def soreceive(so: Socket, max_bytes: int, flags: int = 0) -> Message:
             if so.so_error:
                 error, so.so_error = so.so_error, 0
                 raise OSError(error, os.strerror(error))
-            if sb.sb_state & SBS_CANTRCVMORE and not sb.sb_ccc:
-                return Message(b"", None, False)
+            if sb.sb_state & SBS_CANTRCVMORE and not (
+                sb.sb_ccc and sb.sb_flags & SB_TLS_RX_RUNNING
+            ):
+                return Message(b"", None, False)  # also behind the beginning of a record
             if so.so_state & _SS_NBIO or not so.proto.sbwait(so, sb, so.so_timeo_s):
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         message = _take(sb, max_bytes, flags)

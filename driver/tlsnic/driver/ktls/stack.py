@@ -9,34 +9,32 @@
     stack.run(lambda: not so.so_snd.sbused(), timeout_s=5.0)
 
 One thread takes turns (see `tcp.loop`); what sockets and workers ask of it from other threads
-becomes a task of the next turn. A program without threads need not take turns while it writes or
-reads: a socket that has to wait takes them.
+becomes a task of the next turn (`usrreq`, `tasks`). A program without threads need not take turns
+while it writes or reads: a socket that has to wait takes them.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from errno import EAGAIN, ECONNREFUSED, ECONNRESET, EHOSTUNREACH, ENOTCONN, ESRCH, ETIMEDOUT
 from ipaddress import ip_address, ip_interface
-from threading import Event, get_ident
 from typing import TypeVar
 
 from tlsnic.driver.headers import ETHERNET_BYTES
 from tlsnic.driver.ktls import ktls_ifnet
-from tlsnic.driver.ktls.decrypt import TlsRxParams
 from tlsnic.driver.ktls.ifnet import Ifnet, NicIfnet, vlan_of
 from tlsnic.driver.ktls.kernel import Kernel
 from tlsnic.driver.ktls.output import Resolver, ip_output
 from tlsnic.driver.ktls.pcb import Inpcb
 from tlsnic.driver.ktls.route import RouteTable
-from tlsnic.driver.ktls.session import KtlsSession
 from tlsnic.driver.ktls.snd_tag import SndTag, TlsSndTag
-from tlsnic.driver.ktls.sockbuf import SBS_CANTRCVMORE, SBS_CANTSENDMORE, Sockbuf
+from tlsnic.driver.ktls.sockbuf import SBS_CANTRCVMORE, SBS_CANTSENDMORE
 from tlsnic.driver.ktls.socket import SS_ISCONNECTED, Socket
 from tlsnic.driver.ktls.sockopt import ktls_set_tx_mode
+from tlsnic.driver.ktls.tasks import CALL_TIMEOUT_S, TaskQueue
+from tlsnic.driver.ktls.usrreq import TcpUsrreq
 from tlsnic.driver.rx import RxPacket
 from tlsnic.driver.tcp import wire
 from tlsnic.driver.tcp.config import TcpConfig
@@ -46,7 +44,6 @@ from tlsnic.driver.tcp.loop import Name, TcpLoop
 from tlsnic.driver.tcp.neighbour import Neighbours
 from tlsnic.driver.tcp.outgoing import Outgoing, reset_for
 from tlsnic.driver.tcp.port import Port
-from tlsnic.driver.tcp.seq import MASK
 from tlsnic.driver.tcp.source import Mark
 from tlsnic.driver.tcp.states import State
 
@@ -72,8 +69,8 @@ class Listener:
 
 
 class TcpStack(TcpLoop):
-    """A `socket.ProtocolSwitch`. Attributes: `kernel`, `routes`, `resolver`, `ifnets` (the cards);
-    `output_errors`: packets that were dropped on their way down, by errno."""
+    """Attributes: `kernel`, `routes`, `resolver`, `ifnets` (the cards); `usrreq`, which the sockets
+    ask; `output_errors`: packets that were dropped on their way down, by errno."""
 
     def __init__(self, kernel: Kernel, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """kernel: the caller's, who closes it after the stack. clock: nanoseconds."""
@@ -89,10 +86,8 @@ class TcpStack(TcpLoop):
         self._of_socket: dict[Socket, Inpcb] = {}
         self._listeners: dict[int, Listener] = {}
         self._accepting: dict[Connection, Listener] = {}
-        self._tasks: deque[Callable[[], None]] = deque()
-        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._thread: int | None = None
-        self._writing: set[Socket] = set()
+        self._tasks = TaskQueue()
+        self.usrreq = TcpUsrreq(self, self._tasks)
 
     def close(self) -> None:
         """End all connections without a word. The cards stay the caller's; what they may still
@@ -103,13 +98,10 @@ class TcpStack(TcpLoop):
         self._inpcbs.clear()
         self._of_socket.clear()
         self.connections.clear()
-        self._tasks.clear()
         for ifp in self.ifnets:
             ifp.free_closed()
             ifp.closed()
-        if self._wakeup >= 0:
-            os.close(self._wakeup)
-            self._wakeup = -1
+        self._tasks.close()
 
     # Interfaces
 
@@ -176,8 +168,7 @@ class TcpStack(TcpLoop):
         self.run(lambda: connection.established or connection.closed, timeout_s)
         if not connection.established:
             reason = ETIMEDOUT if connection.error is None else _ERRORS[connection.error]
-            if not connection.closed:
-                so.tcp_drop(reason)
+            so.abort()
             raise OSError(reason, f"no connection to {address} port {port}")
         return so
 
@@ -199,7 +190,7 @@ class TcpStack(TcpLoop):
         def make_socket(inp: Inpcb) -> Socket:
             return Socket(
                 self.kernel,
-                self,
+                self.usrreq,
                 send_bytes=config.send_buffer,
                 receive_bytes=config.window,
                 flowid=inp.inp_flowid,
@@ -212,9 +203,13 @@ class TcpStack(TcpLoop):
         self._of_socket[inp.so] = inp
         return inp
 
+    def find(self, so: Socket) -> Inpcb | None:
+        """The connection of a socket; None when it is over. Any thread."""
+        return self._of_socket.get(so)
+
     def inpcb(self, so: Socket) -> Inpcb:
-        """The connection of a socket. Raises OSError (ENOTCONN) when it is over."""
-        inp = self._of_socket.get(so)
+        """The same. Raises OSError (ENOTCONN) when it is over."""
+        inp = self.find(so)
         if inp is None:
             raise OSError(ENOTCONN, "not connected")
         return inp
@@ -243,10 +238,7 @@ class TcpStack(TcpLoop):
 
     def turn(self, timeout_s: float) -> bool:
         """As `TcpLoop.turn`; tasks first."""
-        self._thread = get_ident()
-        self._clear_wakeup()
-        for _ in range(len(self._tasks)):
-            self._tasks.popleft()()
+        self._tasks.run()
         for ifp in self.ifnets:
             ifp.free_closed()
         now_ns = self._clock()
@@ -259,46 +251,16 @@ class TcpStack(TcpLoop):
         return super().turn(timeout_s)
 
     def enqueue_task(self, task: Callable[[], None]) -> None:
-        """Do something in the next turn (taskqueue_enqueue). Any thread."""
-        self._tasks.append(task)
-        self._wake()
+        """Do something in the next turn. Any thread."""
+        self._tasks.enqueue(task)
 
-    def call(self, function: Callable[[], _T], timeout_s: float = _CALL_TIMEOUT_S) -> _T:
+    def call(self, function: Callable[[], _T], timeout_s: float = CALL_TIMEOUT_S) -> _T:
         """Do something in the thread that takes turns, and wait for its result. Any thread. Raises
-        what it raises, and TimeoutError when nobody takes turns."""
-        if self._thread in (None, get_ident()):
-            return function()
-        done = Event()
-        results: list[_T] = []
-        errors: list[Exception] = []
-
-        def task() -> None:
-            try:
-                results.append(function())
-            except Exception as error:
-                errors.append(error)
-            finally:
-                done.set()
-
-        self.enqueue_task(task)
-        if not done.wait(timeout_s):
-            raise TimeoutError("nobody takes turns")
-        if errors:
-            raise errors[0]
-        return results[0]
-
-    def _wake(self) -> None:
-        if get_ident() != self._thread and self._wakeup >= 0:
-            os.eventfd_write(self._wakeup, 1)
-
-    def _clear_wakeup(self) -> None:
-        try:
-            os.eventfd_read(self._wakeup)
-        except BlockingIOError:
-            return
+        what it raises, and TimeoutError when nobody takes turns: then it will not be done."""
+        return self._tasks.call(function, timeout_s)
 
     def _watched(self) -> Sequence[int]:
-        return (self._wakeup,)
+        return (self._tasks.fd,)
 
     # Receiving
 
@@ -434,102 +396,6 @@ class TcpStack(TcpLoop):
         del self._inpcbs[inp.connection]
         self._of_socket.pop(inp.so, None)
 
-    # For sockets: struct protosw
-
-    def pr_send(self, so: Socket) -> None:
-        """tcp_usr_send: the next turn sends it."""
-        self._wake()
-
-    def pr_ready(self, so: Socket) -> None:
-        """tcp_usr_ready. Any thread."""
-        self._wake()
-
-    def pr_rcvd(self, so: Socket) -> None:
-        """tcp_usr_rcvd."""
-        inp = self._of_socket.get(so)
-        if inp is not None:
-            self._do(inp.connection.was_read)
-
-    def pr_shutdown(self, so: Socket) -> None:
-        """tcp_usr_shutdown."""
-        inp = self._of_socket.get(so)
-        if inp is not None:
-            self._do(lambda: inp.connection.close(self._clock()))
-
-    def pr_close(self, so: Socket) -> None:
-        """tcp_usr_close."""
-        inp = self._of_socket.get(so)
-        if inp is None:
-            so.sofree()
-            return
-        inp.is_closing = True
-        self._do(lambda: inp.connection.close(self._clock()))
-
-    def tcp_drop(self, so: Socket, error: int) -> None:
-        """A reset to the peer, in the next turn. Any thread."""
-        inp = self._of_socket.get(so)
-        if inp is None:
-            so.sofree()
-            return
-        inp.is_closing = True
-        self.enqueue_task(lambda: inp.connection.abort(self._clock()))
-
-    def snd_tag_alloc(self, so: Socket, tls: KtlsSession, *, force: bool) -> SndTag:
-        """ktls_alloc_snd_tag."""
-        inp = self.inpcb(so)
-        tls.inp = inp
-        return self.call(lambda: ktls_ifnet.ktls_alloc_snd_tag(inp, tls, force=force))
-
-    def rcv_start(self, so: Socket) -> int:
-        """TCP sequence number of the first byte in so_rcv."""
-        return self.inpcb(so).rcv_nxt - so.so_rcv.sb_ccc & MASK
-
-    def rcv_tag_alloc(
-        self, so: Socket, tls: KtlsSession, *, tcp_sequence: int, record_number: int, force: bool
-    ) -> SndTag:
-        """ktls_alloc_rcv_tag; in the thread that takes turns."""
-        inp = self.inpcb(so)
-        tls.inp = inp
-        return ktls_ifnet.rcv_tag_alloc(inp, tls, tcp_sequence, record_number, force=force)
-
-    def rx_tag_modify(self, so: Socket, params: TlsRxParams) -> None:
-        """if_snd_tag_modify. Any thread."""
-        inp = self._of_socket.get(so)
-        if inp is not None:
-            self.enqueue_task(lambda: ktls_ifnet.rx_tag_modify(inp, params))
-
-    def sbwait(self, so: Socket, sb: Sockbuf, timeout_s: float | None) -> bool:
-        """Wait for a change of a socket buffer; take turns meanwhile, if this thread does."""
-        if self._thread not in (None, get_ident()):
-            return sb.sbwait(timeout_s)
-        before = _look(so, sb)
-        deadline_ns = None if timeout_s is None else self._clock() + int(timeout_s * 1e9)
-        self._writing.add(so)
-        sb.sb_mtx.release()
-        try:
-            while _look(so, sb) == before:
-                left_s = 1.0
-                if deadline_ns is not None:
-                    left_s = (deadline_ns - self._clock()) / 1e9
-                    if left_s <= 0:
-                        return False
-                self.turn(left_s)
-        finally:
-            sb.sb_mtx.acquire()
-            self._writing.discard(so)
-        return True
-
-    def is_writing(self, so: Socket) -> bool:
-        """Whether a call of this thread is waiting for room in the socket's send buffer."""
-        return so in self._writing
-
-    def _do(self, function: Callable[[], None]) -> None:
-        """Now, in the thread that takes turns; from others in its next turn."""
-        if self._thread in (None, get_ident()):
-            function()
-        else:
-            self.enqueue_task(function)
-
     # For tools
 
     def switch_tls(self, inp: Inpcb, mode: int) -> None:
@@ -538,7 +404,7 @@ class TcpStack(TcpLoop):
 
         def switch() -> bool:
             so = inp.so
-            if self.is_writing(so) or not so.send_lock.acquire(blocking=False):
+            if self.usrreq.is_writing(so) or not so.send_lock.acquire(blocking=False):
                 return False
             try:
                 ktls_set_tx_mode(so, mode)
@@ -557,7 +423,3 @@ class TcpStack(TcpLoop):
         tls = so.so_snd.sb_tls_info
         leaf = tls.snd_tag.leaf if tls is not None and isinstance(tls.snd_tag, SndTag) else None
         return leaf if isinstance(leaf, TlsSndTag) else None
-
-
-def _look(so: Socket, sb: Sockbuf) -> tuple[int, ...]:
-    return sb.sb_acc, sb.sb_ccc, sb.sb_state, so.so_error, so.so_state

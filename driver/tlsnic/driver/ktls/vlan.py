@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EAGAIN, EBUSY
+from errno import EAGAIN, EBUSY, ENETDOWN
 
 from tlsnic.driver.ktls.ifnet import Ifnet, NicIfnet, Packet
 from tlsnic.driver.ktls.snd_tag import SndTag, SndTagParams, StackedSndTag
@@ -65,7 +65,10 @@ class Vlan(Ifnet):
         return self.parent.max_frame_bytes
 
     def if_transmit(self, packet: Packet) -> None:
-        """Put the tag in, and hand the send tag inside of ours on (vlan_transmit)."""
+        """Put the tag in, and hand the send tag inside of ours on (vlan_transmit). ENETDOWN when the
+        VLAN is down."""
+        if not self.if_up:
+            raise self.drop(packet, ENETDOWN)
         tag = packet.snd_tag
         if tag is not None:
             if tag.ifp is not self:
