@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlsnic.abi import registers as r
-from tlsnic.abi.structures import STRUCTURES, TlsFlow, TxDescriptor
-from tlsnic.device.shell import decode
+from tlsnic.abi.enums import DmaPurpose, QueueKind, TraceType
+from tlsnic.abi.structures import STRUCTURES, TlsFlow, TlsPresync, TraceDmaRead, TxDescriptor
+from tlsnic.device.shell import decode, traceline
 from tlsnic.device.shell.errors import UsageError
 
 
@@ -122,3 +123,15 @@ def test_key_material_of_a_structure_is_not_shown():
 def test_text_of_a_structure_leaves_out_what_says_nothing():
     members = decode.structure_json(TxDescriptor, TxDescriptor(0x1000, 60, 3).pack())
     assert decode.structure_text(members) == "address=0x1000 length=60 flags=END_OF_PACKET|REPORT"
+
+
+def test_blocks_that_pass_are_named():
+    block = TlsPresync(tcp_sequence=1000, record_number=7)
+    record = TraceDmaRead(
+        type=TraceType.DMA_READ, length=block.SIZE, kind=QueueKind.TRANSMIT,
+        purpose=DmaPurpose.BLOCK,
+    )  # fmt: skip
+    shown = traceline.decoded(record.pack(), block.pack())
+    assert shown["entry"]["record_number"] == 7
+    assert "tls_presync: tcp_sequence=1000 record_number=7" in shown["text"]
+    assert "entry" not in traceline.decoded(record.pack(), block.pack()[:40])

@@ -17,6 +17,11 @@ CLASSES: Final = {
     "frame": (TraceType.FRAME,),
 }
 """Kinds of records as users name them."""
+_BLOCKS: Final[dict[tuple[int, int], type[Structure]]] = {
+    (TraceType.DMA_READ, structures.TlsPresync.SIZE): structures.TlsPresync,
+    (TraceType.DMA_WRITE, structures.TlsFlowState.SIZE): structures.TlsFlowState,
+}
+"""Blocks, which differ in their length."""
 _SHOWN_BYTES: Final = 24
 _SKIPPED: Final = ("type", "type_name", "card", "flags", "flags_name", "now_ns")
 
@@ -47,7 +52,7 @@ def decoded(record: bytes, data: bytes) -> dict[str, Any]:
 
 
 def entry_class(members: dict[str, Any], data: bytes) -> type[Structure] | None:
-    """Structure of a ring's entry that DMA moved, if it moved one."""
+    """Structure of the ring's entry or block that DMA moved, if it moved one."""
     kind = members.get("kind_name", "")
     purpose = members.get("purpose")
     cls: type[Structure] | None = None
@@ -55,6 +60,8 @@ def entry_class(members: dict[str, Any], data: bytes) -> type[Structure] | None:
         cls = descriptor_class(kind, data)
     elif purpose == DmaPurpose.COMPLETION:
         cls = completion_class(kind, data)
+    elif purpose == DmaPurpose.BLOCK:
+        cls = _BLOCKS.get((members["type"], members["length"]))
     return cls if cls is not None and len(data) >= cls.SIZE else None
 
 
