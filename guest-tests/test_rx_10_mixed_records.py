@@ -64,8 +64,6 @@ def test_rx_10_every_order(received, suite, kind, scale):
             state = DECRYPTED if pattern else ENCRYPTED
         expected[state] += 1
     assert rx.records == expected
-    # The driver is told of every record that was not decrypted.
-    assert len([one for one in pipe.told if one.tls_rec_length]) == expected[MIXED] + 1
     pipe.close()
 
 

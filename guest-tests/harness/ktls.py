@@ -257,7 +257,7 @@ class Line:
         found: list[Message] = []
         left = count_bytes
         while left > 0:
-            message = self.so.recvmsg(max_bytes)
+            message = self.so.recvmsg(min(left, max_bytes))
             assert not message.at_end, f"the stream ends {left} bytes too early"
             found.append(message)
             left -= len(message.data)

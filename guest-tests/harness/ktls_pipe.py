@@ -19,12 +19,10 @@ from tlsnic.driver.ktls.workers import ScheduledPool, WorkerPool
 
 
 class Pipe:
-    """A `socket.ProtocolSwitch` with no interface that does TLS. Attributes: `so`, `kernel`, `told`
-    (records that the driver was told of), `dropped` (the error the connection was dropped with)."""
+    """A `socket.ProtocolSwitch` with no interface that does TLS. Attributes: `so`, `kernel`, `dropped` (the error the connection was dropped with)."""
 
     def __init__(self, pool: WorkerPool | None = None, **options: Any) -> None:
         self.kernel = Kernel(workers=pool or ScheduledPool())
-        self.told: list[TlsRxParams] = []
         self.dropped = 0
         self.so = Socket(self.kernel, self, **options)  # type: ignore[arg-type]
         self.so.so_state |= SS_NBIO
@@ -55,8 +53,8 @@ class Pipe:
         return 0
 
     def rx_tag_modify(self, so: Socket, params: TlsRxParams) -> None:
-        """Remember it."""
-        self.told.append(params)
+        """There is no driver."""
+        raise AssertionError("a session without a tag tells nobody")
 
     def sbwait(self, so: Socket, sb: Sockbuf, timeout_s: float | None) -> bool:
         """Nothing will happen."""

@@ -16,7 +16,6 @@ import struct
 import threading
 from collections.abc import Sequence
 
-from tlsnic.qemu.errors import UserError
 from tlsnic.qemu.netns import Netns
 from tlsnic.qemu.peer.data import VLAN_ID
 from tlsnic.qemu.peer.traffic import TAP, Traffic
@@ -52,6 +51,7 @@ class FarNetwork:
         self._stop_fd = self._host_fd = -1
         self._port: socket.socket | None = None  # of card 1
         self._is_unplugged = False  # card 0
+        self._is_down = False  # card 1
         self._lock = threading.Lock()
         # All below is guarded by _lock.
         self._forget()
@@ -79,9 +79,12 @@ class FarNetwork:
             self._forget()
             self._windows, self._vlan = list(windows), vlan
         namespace = self._traffic.namespace
-        namespace.add_tap(HOST_TAP, addresses=(HOST4, HOST6), vnet_hdr=True)
-        self._host_fd = namespace.open_tap(HOST_TAP, vnet_hdr=True)
-        namespace.ip("link", "set", TAP, "up", "arp", "off")  # that address is not its own
+        if self._host_fd < 0:
+            namespace.add_tap(HOST_TAP, addresses=(HOST4, HOST6), vnet_hdr=True)
+            self._host_fd = namespace.open_tap(HOST_TAP, vnet_hdr=True)
+            # It shall answer for its own address only, not for that of the new TAP.
+            namespace.run(["sysctl", "-qw", f"net.ipv4.conf.{TAP}.arp_ignore=1"])
+        self._drain_host()
         self._port = _open_port(namespace)
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="tlsnic-switch", daemon=True)
@@ -99,14 +102,16 @@ class FarNetwork:
         os.eventfd_write(self._stop_fd, 1)
         self._thread.join()
         self._thread = None
-        for fd in (self._stop_fd, self._host_fd):
-            os.close(fd)
+        os.close(self._stop_fd)
         if self._port is not None:
             self._port.close()
-        namespace = self._traffic.namespace
-        with contextlib.suppress(UserError):
-            namespace.ip("link", "delete", HOST_TAP)
-        namespace.ip("link", "set", TAP, "up", "arp", "on")
+        if self._is_down:
+            self.set_link(card=1, up=True)
+
+    def _drain_host(self) -> None:
+        with contextlib.suppress(OSError):
+            while os.read(self._host_fd, _FRAME_BYTES):
+                pass
 
     # What happens to frames
 
@@ -130,6 +135,7 @@ class FarNetwork:
     def set_link(self, *, card: int, up: bool) -> None:
         """Unplug a card, or plug it in again."""
         if card:
+            self._is_down = not up
             self._traffic.namespace.ip("link", "set", TAP, "up" if up else "down")
         else:
             self._is_unplugged = not up
@@ -280,8 +286,11 @@ class FarNetwork:
                     self._leaks.append(where)
 
     def close(self) -> None:
-        """Undo everything."""
+        """Undo everything; what is in the namespace goes with it."""
         self.part()
+        if self._host_fd >= 0:
+            os.close(self._host_fd)
+            self._host_fd = -1
 
 
 def _open_port(namespace: Netns) -> socket.socket:
