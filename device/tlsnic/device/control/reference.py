@@ -51,7 +51,8 @@ _ERRORS = {
     ErrorName.UNAVAILABLE: "this device cannot do that; one that is replayed has no PCI side",
     ErrorName.CONFLICT: "something else is in the way",
     ErrorName.FAILED: "the system refused, a file cannot be made for example",
-    ErrorName.INTERNAL: "a fault of the device's own; its log has the details",
+    ErrorName.INTERNAL: "a fault of the device's own; its log has the details. If the method changes "
+    "the device, the card was reset and its client disconnected",
 }
 
 
