@@ -19,7 +19,8 @@ from tlsnic.driver.ktls.workers import ScheduledPool, WorkerPool
 
 
 class Pipe:
-    """A `socket.ProtocolSwitch` with no interface that does TLS. Attributes: `so`, `kernel`, `dropped` (the error the connection was dropped with)."""
+    """A `socket.ProtocolSwitch` with no interface that does TLS. Attributes: `so`, `kernel`,
+    `dropped` (the error the connection was dropped with)."""
 
     def __init__(self, pool: WorkerPool | None = None, **options: Any) -> None:
         self.kernel = Kernel(workers=pool or ScheduledPool())
