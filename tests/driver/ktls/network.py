@@ -3,7 +3,7 @@
 from ipaddress import ip_address
 
 from core_card import Card
-from tcp_link import Link
+from tcp_link import MS, Link
 from test_software import unprotect
 
 from tlsnic.driver.ktls.ifnet import NicIfnet
@@ -64,7 +64,7 @@ class Near:
             card.now_ns = now_ns
             card.run()
         rig.stack.turn(0)
-        rig.kernel.workers.drain()
+        rig.work()
         rig.stack.turn(0)
         for index, card in enumerate(rig.cards):
             card.run()
@@ -80,6 +80,8 @@ class Near:
         deadlines = [c.next_deadline_ns() for c in rig.stack.connections.values()]
         deadlines += [card.core.next_deadline_ns() for card in rig.cards]
         deadlines.append(rig.stack.resolver.next_deadline_ns())
+        if rig.kernel.workers.queued:
+            deadlines.append(rig.link.now_ns + MS)
         return min((at for at in deadlines if at is not None), default=None)
 
 
@@ -162,6 +164,10 @@ class Rig:
             stack.run = run
         self.inp = stack.inpcb(self.so)
         self.link.run(lambda: self.peer.established)
+
+    def work(self):
+        """The workers' time, twice or more often per millisecond."""
+        self.kernel.workers.drain()
 
     def enable(self, session):
         """TLS for transmit."""
