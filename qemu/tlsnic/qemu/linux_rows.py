@@ -13,12 +13,21 @@ ROW_OF: Mapping[str, str] = {
     "served": "LNX-03",
     "lifecycle": "LNX-04",
     "faults": "LNX-04",
+    "flows": "LNX-04",
     "bulk": "LNX-05",
 }
 """LNX-01: a network interface. LNX-02: the kernel's TLS on the card, by OpenSSL. LNX-03: as servers
 use it. LNX-04: flows, links and the driver come and go. LNX-05: much data over a bad wire."""
-LINUX_ROWS = tuple(sorted(ROW_OF.values()))
-ROUTINE: Sequence[str] = ("plain", "ktls", "served", "lifecycle", "ktls@lossy", "served@lossy")
+LINUX_ROWS = tuple(sorted(set(ROW_OF.values())))
+ROUTINE: Sequence[str] = (
+    "plain",
+    "ktls",
+    "served",
+    "lifecycle",
+    "flows",
+    "ktls@lossy",
+    "served@lossy",
+)
 """What `tlsnic conformance --guest` runs, in this order."""
 WHEN_NAMED: Sequence[str] = ("bulk@loss",)
 """What it runs only when the row is named: it takes minutes."""
