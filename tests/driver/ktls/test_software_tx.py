@@ -369,3 +369,19 @@ def test_framed_records_are_not_ready():
     so.kernel.workers.drain()
     assert not any(m.m_flags & M_NOTREADY for m in chain(so.so_snd.sb_mb))
     assert all(m.m_epg_tls is None for m in chain(so.so_snd.sb_mb))
+
+
+def test_a_socket_that_is_freed_while_tls_is_enabled():
+    """A reset came while the card was asked for a tag."""
+
+    class Gone(Tcp):
+        def snd_tag_alloc(self, so, tls, *, force):
+            so.sofree()
+            return super().snd_tag_alloc(so, tls, force=force)
+
+    proto, kernel = Gone(ifnet=True), Kernel(workers=ScheduledPool())
+    with pytest.raises(OSError, match="not connected") as caught:
+        make_socket(make_session(GCM13), kernel=kernel, proto=proto)
+    assert caught.value.errno == errno.ENOTCONN
+    assert [tag.released for tag in proto.tags] == [1]
+    check_nothing_is_left(kernel)

@@ -21,7 +21,7 @@ from tlsnic.driver.ktls.session import (
 )
 from tlsnic.driver.ktls.socket import SS_NBIO
 from tlsnic.driver.ktls.vlan import Vlan
-from tlsnic.driver.tcp import wire
+from tlsnic.driver.tcp import Connection, TcpConfig, to_frames, wire
 
 GCM13 = CipherSuite.TLS13_AES_128_GCM
 
@@ -226,3 +226,18 @@ def test_a_new_tag_waits_for_the_old_flow_to_be_given_back(rig):
     assert one.plaintext() == b"x" * 50_000 + b"y" * 50_000
     assert one.counter("ifnet.reset") == 1
     one.check_wire()
+
+
+def test_a_connection_that_was_never_established_is_not_accepted(rig):
+    one = rig(1)
+    listener = one.stack.listen(80, TcpConfig(max_retries=2, min_rto_ns=10**8))
+    end = one.peer.endpoint._replace(local_port=5555, remote_port=80)
+    peer = Connection(end)
+    peer.connect(one.link.now_ns)
+    (syn,) = to_frames(peer.poll(one.link.now_ns)[0])
+    near = one.link.ends[1]
+    near.receive(syn, one.link.now_ns)
+    one.link.rule = lambda _, __: False
+    one.link.run(lambda: len(one.stack.connections) == 2)
+    one.link.run(lambda: len(one.stack.connections) == 1)
+    assert not listener.accepted

@@ -96,14 +96,16 @@ def ktls_enable_tx(so: Socket, en: TlsEnable) -> None:
                 _try_ifnet(so, tls, force=False, seqno=int.from_bytes(en.rec_seq, "big"))
             except OSError:
                 ktls_try_sw(tls, KTLS_TX)
+            with sb.sb_mtx:
+                if not so.so_state & _SS_ISCONNECTED:  # it has ended meanwhile
+                    raise OSError(ENOTCONN, "not connected")
+                sb.sb_tls_seqno = int.from_bytes(en.rec_seq, "big")
+                sb.sb_tls_info = tls
+                if tls.mode != TCP_TLS_MODE_SW:
+                    sb.sb_flags |= SB_TLS_IFNET
         except OSError:
             tls.free()
             raise
-        with sb.sb_mtx:
-            sb.sb_tls_seqno = int.from_bytes(en.rec_seq, "big")
-            sb.sb_tls_info = tls
-            if tls.mode != TCP_TLS_MODE_SW:
-                sb.sb_flags |= SB_TLS_IFNET
     so.kernel.sysctl.add("stats.offload_total")
 
 

@@ -343,7 +343,8 @@ class TcpStack(TcpLoop):
         listener = self._accepting.get(connection)
         if listener is not None and state is not State.SYN_RCVD:
             del self._accepting[connection]
-            if state is State.LISTEN:  # it was reset before it was established
+            if state in (State.LISTEN, State.CLOSED):  # it ended before it was established
+                so.sofree()
                 self._forget(name, inp)
                 return
             listener.accepted.append(so)

@@ -18,6 +18,11 @@ FreeBSD's ktls_decrypt() and Linux's tls_rx_one_record() do.
 
 Of every record the receive tag is told as soon as its header is there. What is not application data
 is handed up. AEAD suites only.
+
+This is the small way to receive, over one card's `Host` and without threads. `ktls.decrypt` does the
+same above socket buffers as FreeBSD's kernel does: mbufs with flags, workers, and FreeBSD's errors
+where this raises the TlsError whose alert a TLS library would send. It leaves KeyUpdates and alerts to
+the program; only here is there a rekey. Both decrypt and encrypt again by `software_open`.
 """
 
 from __future__ import annotations

@@ -9,6 +9,11 @@
 
 What kernel TLS is to a socket: it frames what is written, keeps the records until they are
 acknowledged, and gives every packet of the connection to the send tag.
+
+This is the small way to send, over one card's `Host` and for the whole life of a connection: it copies
+what is written, in the framing of `framing`. `ktls.sosend` and `ktls.sendfile` do the same above socket
+buffers: pages by reference, software TLS by workers, send tags that follow the route. There
+`ktls.snd_tag.TlsSndTag` is what `TlsSender.transmit` is here; the driver's send tag is the same.
 """
 
 from __future__ import annotations
