@@ -25,6 +25,7 @@ ROUTINE: Sequence[str] = (
     "served",
     "lifecycle",
     "flows",
+    "faults",
     "ktls@lossy",
     "served@lossy",
 )
