@@ -54,11 +54,12 @@ def ktls_frame(top: Mbuf, tls: KtlsSession, record_type: int) -> int:
             # tls_tlen is with a whole block of padding; what is too much of it goes.
             trailer_bytes -= (length + trailer_bytes) & (params.tls_bs - 1)
             padding = trailer_bytes - layout.tag_bytes - 1
-        wire_type, version = record_type, layout.wire_version
+        wire_type, version = record_type, params.wire_version
         if params.is_tls13:
             wire_type = TLS_RLTYPE_APP
         m.m_epg_record_type = record_type
-        if not m.is_record_page:
+        is_record_page = m.is_record_page
+        if not is_record_page:
             m.m_epg_trail_page = tls.kernel.memory.trailer_page(
                 record_type if params.is_tls13 else 0
             )
@@ -73,7 +74,7 @@ def ktls_frame(top: Mbuf, tls: KtlsSession, record_type: int) -> int:
                 header[HEADER_BYTES:] = os.urandom(layout.explicit_bytes)
             else:
                 header[HEADER_BYTES:] = params.nonce.take()
-        if params.is_tls13 and m.is_record_page:
+        if params.is_tls13 and is_record_page:
             m.m_epg_trail[0] = record_type
         m.m_epg_tls = tls.hold()
         if software:

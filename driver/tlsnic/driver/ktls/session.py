@@ -141,6 +141,7 @@ class TlsParams:
         self.auth_algorithm = enable.auth_algorithm
         self.tls_vmajor = enable.tls_vmajor
         self.tls_vminor = enable.tls_vminor
+        self.wire_version = layout.wire_version
         self.max_frame_len = min(TLS_MAX_MSG_SIZE_V10_2, maxlen)
         self.tls_hlen = HEADER_BYTES + layout.explicit_bytes
         self.tls_tlen = layout.tag_bytes + (BLOCK_BYTES if self.is_cbc else 0) + layout.is_tls13

@@ -419,8 +419,8 @@ class SendTag(FlowTag):
         """Everything before `sequence` is acknowledged: forget the records that lie wholly before
         it; how many."""
         count = self.records.ack(sequence)
-        first = next(iter(self.records), None)
         if count:
+            first = next(iter(self.records), None)
             oldest = self._epoch if first is None else first.session_epoch
             for epoch in [epoch for epoch in self._sessions if epoch < oldest]:
                 del self._sessions[epoch]
