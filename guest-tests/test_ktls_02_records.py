@@ -116,7 +116,7 @@ def test_ktls_02_sendfile(network, mode, tmp_path, scale):
     """With the card, the CPU touches not one byte of the file; software reads it to encrypt it, and
     copies nothing but what it encrypts."""
     line = open_line(network, GCM12, mode)
-    data = marked(scale(400_000, 120_000))
+    data = marked(scale(400_000, 60_000))
     path = tmp_path / "file"
     path.write_bytes(data)
     sysctl = line.network.kernel.sysctl

@@ -80,7 +80,7 @@ def test_ktls_05_a_reset_of_the_card_makes_new_tags(network, watch):
     clear, and the tag is made anew for all records that are not acknowledged."""
     line = network().connect(GCM13)
     line.enable_tx()
-    upload = Upload(line, 300_000)
+    upload = Upload(line, 200_000)
     upload.write()
     upload.until(20_000)
     nic = line.network.nics[0]

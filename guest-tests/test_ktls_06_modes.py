@@ -66,7 +66,7 @@ def test_ktls_06_switching_a_live_connection(network, suite, scale):
     one = network()
     line = one.connect(suite)
     line.enable_tx()
-    upload = Upload(line, scale(600_000, 240_000))
+    upload = Upload(line, scale(600_000, 160_000))
     turns = 4
     piece = len(upload.data) // turns
     one.between("lose", from_card=0.01, seed=2)

@@ -57,8 +57,9 @@ def receive(line, count, seed=0):
     }
 
 
-@pytest.mark.parametrize("vlan", [False, True], ids=["untagged", "VLAN"])
-@pytest.mark.parametrize("suite", [GCM12, GCM13], ids=lambda suite: suite.name)
+@pytest.mark.parametrize(
+    ("suite", "vlan"), [(GCM12, False), (GCM13, True)], ids=["TLS 1.2", "TLS 1.3 in a VLAN"]
+)
 def test_ktls_10_the_tag_follows(network, suite, vlan):
     one = make(network, vlan)
     line = connect(one, suite)

@@ -31,12 +31,12 @@ def test_ktls_13_server_with_loss(network, version, scale):
     one = network(pool=ThreadPool(2))
     line = to_server(one, version)
     check_modes(line, TCP_TLS_MODE_IFNET)
-    exchange = Exchange(line, BLOCK, scale(300, 70))
+    exchange = Exchange(line, BLOCK, scale(300, 40))
     one.between("lose", to_card=0.01, from_card=0.01, seed=1)
     exchange.run()
     seen = one.check_frames()
     one.between("lose")
-    assert seen["lost"] > 5
+    assert seen["lost"]
     assert line.inp.connection.statistics.retransmits
     assert line.states()["DECRYPTED"], "the card has decrypted"
     assert line.states().get("MIXED", 0) + line.states().get("ENCRYPTED", 0), "not all"
@@ -51,7 +51,7 @@ def test_ktls_13_client(network, version, scale, tmp_path):
     one = network()
     line = from_client(one, version, tmp_path)
     check_modes(line, TCP_TLS_MODE_IFNET)
-    Exchange(line, BLOCK, scale(150, 30)).run()
+    Exchange(line, BLOCK, scale(150, 15)).run()
     assert "ENCRYPTED" not in line.states(), "without a loss the card decrypts everything"
     assert one.counter("bytes_touched.encrypt") == 0
     end(line)
@@ -66,7 +66,7 @@ def test_ktls_13_software_with_loss(network, version, scale):
     line = to_server(one, version)
     check_modes(line, TCP_TLS_MODE_SW)
     one.between("lose", to_card=0.01, from_card=0.01, seed=2)
-    Exchange(line, BLOCK, scale(150, 25)).run()
+    Exchange(line, BLOCK, scale(150, 15)).run()
     one.between("lose")
     assert line.states().keys() == {"ENCRYPTED"}
     end(line)
@@ -77,7 +77,7 @@ def test_ktls_13_a_file_over_ipv6_with_loss(network, tmp_path, scale):
     one = network()
     line = to_server(one, "1.3", ipv6=True)
     path = tmp_path / "file"
-    data = marked(scale(3_000_000, 600_000), 5)
+    data = marked(scale(3_000_000, 400_000), 5)
     path.write_bytes(data)
     touched = one.kernel.sysctl.bytes_touched
     one.between("lose", from_card=0.005, seed=3)

@@ -252,6 +252,8 @@ class FarConnection:
             data = connection.recv(_READ_BYTES)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
+        except ssl.SSLZeroReturnError:  # close_notify, after ours
+            data = b""
         with self._changed:
             self._received += data
             self._ended = not data
@@ -275,4 +277,5 @@ class FarConnection:
             # close_notify; the other side's is read as the end of its stream.
             with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 connection.unwrap()
-        connection.shutdown(socket.SHUT_WR)
+        # Not that of SSLSocket, which would go on in clear.
+        socket.socket.shutdown(connection, socket.SHUT_WR)
