@@ -148,7 +148,7 @@ def transfer(version: str, rig: Rig, folder: Path) -> bool:
     before, cards_before = sysctl.snapshot(), [nic.statistics() for nic in rig.nics]
     listener = rig.stack.listen(PORT, TCP)
     director = Director(STEPS, size_bytes, rig.far, rig.lagg, rig.control)
-    server = HttpsServer(rig.stack, listener, make_server_context, site, director.moved)
+    server = HttpsServer(listener, make_server_context, site, director.moved)
     try:
         with (folder / "curl.log").open("wb") as log:
             client = rig.far.spawn(curl(folder, version), name="curl", stdout=log, stderr=log)

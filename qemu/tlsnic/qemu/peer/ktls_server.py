@@ -28,7 +28,7 @@ from tlsnic.driver.ktls.session import (
     TlsEnable,
 )
 from tlsnic.driver.ktls.socket import Socket
-from tlsnic.driver.ktls.stack import Listener, TcpStack
+from tlsnic.driver.ktls.stack import Listener
 from tlsnic.driver.tls.handshake import Handshake, HandshakeError
 from tlsnic.qemu.peer.http11 import (
     HttpError,
@@ -55,7 +55,7 @@ class TlsSocket:
     """A connected socket with TLS in both directions. Attributes: `so`, `suite`; `first_record`: number of
     the first record after the handshake. Raises OSError and HandshakeError."""
 
-    def __init__(self, stack: TcpStack, so: Socket, context: ssl.SSLContext) -> None:
+    def __init__(self, so: Socket, context: ssl.SSLContext) -> None:
         """Makes the handshake, then hands the keys over."""
         self.so = so
         self._type = TLS_RLTYPE_APP
@@ -72,9 +72,8 @@ class TlsSocket:
             self.first_record = transmit.record_number
             self.suite = handshake.suite
             so.setsockopt(IPPROTO_TCP, TCP_TXTLS_ENABLE, TlsEnable.of(transmit))
-            receive = TlsEnable.of(handshake.receive_session())
-            # A receive tag is made by the thread that takes turns.
-            stack.call(lambda: so.setsockopt(IPPROTO_TCP, TCP_RXTLS_ENABLE, receive))
+            receive = handshake.receive_session()
+            so.setsockopt(IPPROTO_TCP, TCP_RXTLS_ENABLE, TlsEnable.of(receive))
         finally:
             handshake.close()
 
@@ -133,7 +132,6 @@ class HttpsServer:
 
     def __init__(
         self,
-        stack: TcpStack,
         listener: Listener,
         make_context: MakeContext,
         root: Path,
@@ -141,7 +139,6 @@ class HttpsServer:
     ) -> None:
         """moved: is told of each piece of a file, its bytes, before it is sent or when it has come; it may
         wait."""
-        self._stack = stack
         self._listener = listener
         self._make_context = make_context
         self._root = root.resolve()
@@ -168,7 +165,7 @@ class HttpsServer:
     def _serve(self, so: Socket) -> None:
         so.so_timeo_s = _IDLE_S
         try:
-            tls = TlsSocket(self._stack, so, self._make_context())
+            tls = TlsSocket(so, self._make_context())
         except (OSError, HandshakeError) as error:
             self.failures.append(f"handshake: {error}")
             so.close()
