@@ -55,6 +55,7 @@ CIPHERS: Final = {
 _TCP: Final = TcpConfig(send_buffer=1 << 20)
 _OPTIONS: Final = NicOptions(tx_entries=1024, rx_entries=1024, tx_bounce_bytes=8 << 20)
 _CHUNK_BYTES: Final = 1 << 18
+_FRAMING_BYTES: Final = 1 << 10  # of the records in it
 _TIMEOUT_S: Final = 30.0
 
 
@@ -167,7 +168,7 @@ class Rig:
         while left:
             for so, count in list(left.items()):
                 # As poll(2) says it: room for a call.
-                if so.so_snd.sbspace() < _CHUNK_BYTES:
+                if so.so_snd.sbspace() < _CHUNK_BYTES + _FRAMING_BYTES:
                     continue
                 size = min(_CHUNK_BYTES, count)
                 left[so] -= send(so, (bytes_each - count) % FILE_BYTES, size)
