@@ -119,7 +119,8 @@ def sent_by_the_card(changes: dict[str, int]) -> None:
     assert changes["tx_tls_encrypted_bytes"] > _BYTES
     assert not changes["tx_tls_fallback"], changes
     assert not changes["tx_drop_tls"], changes
-    assert bool(changes["tx_tls_presync"]) == LOSSY, changes
+    # On a good wire, too, a slow machine may send something again.
+    assert changes["tx_tls_presync"] or not LOSSY, changes
     _no_errors(changes)
 
 

@@ -50,8 +50,6 @@ def far_namespace() -> Iterator[Netns]:
     """The network stack at the far end of the wire."""
     addresses = (f"{FAR_ADDRESS}/{PREFIX}", f"{FAR_ADDRESS6}/{PREFIX6}")
     with tap_namespace(*addresses, tap=_TAP, vnet_hdr=True) as namespace:
-        # Tests take this interface down, and its addresses shall outlive that.
-        namespace.run(["sh", "-c", f"echo 1 >/proc/sys/net/ipv6/conf/{_TAP}/keep_addr_on_down"])
         yield namespace
 
 

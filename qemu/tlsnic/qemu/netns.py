@@ -166,8 +166,9 @@ class Netns:
     ) -> None:
         """Make a TAP device that stays until the namespace goes, and bring it up.
 
-        `addresses` are in the form "192.0.2.1/24". A program inside the namespace attaches to it
-        with TUNSETIFF and this name. It has carrier only while something is attached.
+        `addresses` are in the form "192.0.2.1/24", and outlive the device's being down. A program
+        inside the namespace attaches to it with TUNSETIFF and this name. It has carrier only while
+        something is attached.
         """
         tap = self.open_tap(name, vnet_hdr=vnet_hdr)
         try:
@@ -177,6 +178,10 @@ class Netns:
         if mac is not None:
             self.ip("link", "set", name, "address", mac)
         self.ip("link", "set", name, "mtu", str(mtu))
+        # IPv6 addresses go with the link otherwise, unlike IPv4's.
+        keep = Path(f"/proc/sys/net/ipv6/conf/{name}/keep_addr_on_down")
+        with contextlib.suppress(OSError):  # no IPv6, or /proc/sys cannot be written
+            self.call(lambda: keep.write_text("1"))
         for address in addresses:
             # nodad: a test must not wait for duplicate address detection (RFC 4862, section 5.4).
             nodad = ("nodad",) if ":" in address else ()

@@ -65,6 +65,7 @@ _LEAVE_OUT = (
     "./usr/lib/systemd/*",
     "./usr/lib/modules/*/kernel/drivers/infiniband/*",
     "./boot/System.map*",
+    "./usr/lib/modules/*/System.map",
 )
 # Modules that the initial RAM disk loads; everything else it needs is built into the kernel.
 _EARLY_MODULES = ("virtio_blk",)
@@ -217,9 +218,10 @@ def _build(archive: Archive, version: str, into: Path, console: Console) -> Mapp
     debs, tree = into / "debs", into / "tree"
     kernel, suite = _kernel(archive, version, console)
     # The kernel alone: most of what it depends on serves only to install it (initramfs-tools, …).
-    # From 7.2 on the kernel itself and its modules are packages of their own.
+    # From 7.2 on the kernel itself, its modules and their lists are packages of their own.
     needs = archive.depends(NAME, kernel, console, release=suite)
-    parts = [name for name in needs if name.startswith(("linux-binary-", "linux-modules-"))]
+    kinds = ("linux-base-", "linux-binary-", "linux-modules-")
+    parts = [name for name in needs if name.startswith(kinds)]
     files = archive.fetch(NAME, _PACKAGES, debs, console, alone=[kernel, *parts, *_ALONE])
     unpack(NAME, files, tree, console, leave_out=_LEAVE_OUT)
     shutil.rmtree(debs)
