@@ -32,7 +32,7 @@ from tlsnic.driver.ktls.session import (
     TlsEnable,
 )
 
-pytestmark = [pytest.mark.row("KTLS-01"), CARD]
+pytestmark = [pytest.mark.row("KTLS-01"), CARD, pytest.mark.root]
 ENABLES = {"transmit": TCP_TXTLS_ENABLE, "receive": TCP_RXTLS_ENABLE}
 every_direction = pytest.mark.parametrize("option", ENABLES.values(), ids=ENABLES)
 GCM, CBC, CHACHA = CRYPTO_AES_NIST_GCM_16, CRYPTO_AES_CBC, CRYPTO_CHACHA20_POLY1305

@@ -19,7 +19,7 @@ from tlsnic.driver.ktls.session import (
     TLS_SET_RECORD_TYPE,
 )
 
-pytestmark = [pytest.mark.row("KTLS-02"), CARD]
+pytestmark = [pytest.mark.row("KTLS-02"), CARD, pytest.mark.root]
 MODES = {"software": TCP_TLS_MODE_SW, "ifnet": TCP_TLS_MODE_IFNET}
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 

@@ -13,7 +13,7 @@ from tlsnic.abi.enums import CipherSuite
 from tlsnic.driver.ktls.mbuf import M_EXTPG, M_NOTREADY, M_RDONLY, chain
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET
 
-pytestmark = [pytest.mark.row("KTLS-03"), CARD]
+pytestmark = [pytest.mark.row("KTLS-03"), CARD, pytest.mark.root]
 SUITES = [GCM12, GCM13, CBC12, CipherSuite.TLS13_CHACHA20_POLY1305]
 every_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 MASK = 0xFFFF_FFFF

@@ -15,7 +15,7 @@ from tlsnic.driver.ktls.mbuf import M_BLOCKED, M_NOTREADY, chain
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_SW
 from tlsnic.driver.ktls.workers import ScheduledPool, ThreadPool
 
-pytestmark = [pytest.mark.row("KTLS-04"), CARD]
+pytestmark = [pytest.mark.row("KTLS-04"), CARD, pytest.mark.root]
 
 
 def software(network, suite=GCM13, *, works=True, **options):

@@ -25,7 +25,7 @@ from tlsnic.driver.ktls.session import (
     TCP_TLS_MODE_SW,
 )
 
-pytestmark = [pytest.mark.row("KTLS-06"), CARD]
+pytestmark = [pytest.mark.row("KTLS-06"), CARD, pytest.mark.root]
 NONE, SW, IFNET = TCP_TLS_MODE_NONE, TCP_TLS_MODE_SW, TCP_TLS_MODE_IFNET
 
 

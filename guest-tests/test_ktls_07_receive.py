@@ -17,7 +17,7 @@ from tlsnic.driver.ktls.sockbuf import SB_TLS_RX, SB_TLS_RX_RUNNING
 from tlsnic.driver.ktls.soreceive import MSG_PEEK, MSG_TLSAPPDATA
 from tlsnic.driver.ktls.workers import ThreadPool
 
-pytestmark = [pytest.mark.row("KTLS-07"), CARD]
+pytestmark = [pytest.mark.row("KTLS-07"), CARD, pytest.mark.root]
 SUITES = [GCM12, GCM13, CHACHA13]
 every_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 

@@ -15,7 +15,7 @@ from tlsnic.abi.enums import Diagnostic
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET
 from tlsnic.driver.ktls.workers import ThreadPool
 
-pytestmark = [pytest.mark.row("KTLS-08"), CARD]
+pytestmark = [pytest.mark.row("KTLS-08"), CARD, pytest.mark.root]
 SUITES = [GCM12, GCM13, CHACHA13]
 every_suite = pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 SIZE = 10_000  # some seven segments

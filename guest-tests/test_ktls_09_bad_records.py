@@ -16,7 +16,7 @@ from harness.tls_stream import PlaintextScanner, marked
 from tlsnic.abi.enums import Diagnostic
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET, TCP_TLS_MODE_SW
 
-pytestmark = [pytest.mark.row("KTLS-09"), CARD]
+pytestmark = [pytest.mark.row("KTLS-09"), CARD, pytest.mark.root]
 MODES = {"software": TCP_TLS_MODE_SW, "ifnet": TCP_TLS_MODE_IFNET}
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
 every_suite = pytest.mark.parametrize("suite", [GCM12, GCM13], ids=lambda suite: suite.name)

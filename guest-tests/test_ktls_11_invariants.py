@@ -186,6 +186,7 @@ def test_ktls_11_the_check_finds_what_is_wrong(tmp_path):
     one.pipe.close()
 
 
+@pytest.mark.root
 def test_ktls_11_the_stack_checks_between_turns(network):
     """What the other rows rely on."""
     line = network().connect(GCM13)

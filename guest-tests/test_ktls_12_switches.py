@@ -11,7 +11,7 @@ from harness.tls_stream import marked
 
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET, TCP_TLS_MODE_SW
 
-pytestmark = [pytest.mark.row("KTLS-12"), CARD]
+pytestmark = [pytest.mark.row("KTLS-12"), CARD, pytest.mark.root]
 SW, IFNET = TCP_TLS_MODE_SW, TCP_TLS_MODE_IFNET
 every_family = pytest.mark.parametrize("ipv6", [False, True], ids=["IPv4", "IPv6"])
 

@@ -15,7 +15,7 @@ from harness.tls_stream import marked
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET, TCP_TLS_MODE_SW
 from tlsnic.driver.ktls.workers import ThreadPool
 
-pytestmark = [pytest.mark.row("KTLS-13"), CARD]
+pytestmark = [pytest.mark.row("KTLS-13"), CARD, pytest.mark.root]
 VERSIONS = ["1.2", "1.3"]
 BLOCK = marked(15_000)
 every_version = pytest.mark.parametrize("version", VERSIONS)

@@ -10,7 +10,7 @@ from harness.tls_stream import marked
 
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET, TCP_TLS_MODE_SW
 
-pytestmark = [pytest.mark.row("LIF-09"), CARD]
+pytestmark = [pytest.mark.row("LIF-09"), CARD, pytest.mark.root]
 PIECE = 30_000
 
 

@@ -120,6 +120,7 @@ def test_rsy_08_wraps(before):
     assert filled.table.lookup((1 << 32) - before - 1) is None
 
 
+@pytest.mark.root
 def test_rsy_08_told_by_the_stack(network):
     """Records that the card has not decrypted go into the table; the first that it has again empties
     it."""
@@ -154,6 +155,7 @@ def test_rsy_08_told_by_the_stack(network):
     assert told[-1][1] == 0
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("suite", [GCM12, GCM13], ids=lambda suite: suite.name)
 def test_rsy_08_answers_from_the_table(network, suite, scale):
     """With a wire that loses much, the card asks and is answered, and comes back each time."""

@@ -14,7 +14,7 @@ from harness.tls_stream import marked
 from tlsnic.abi.enums import CipherSuite, Diagnostic
 from tlsnic.driver.ktls.session import TCP_TLS_MODE_IFNET, TCP_TLS_MODE_SW
 
-pytestmark = [pytest.mark.row("STA-03"), CARD]
+pytestmark = [pytest.mark.row("STA-03"), CARD, pytest.mark.root]
 OCF = [
     *(f"stats.ocf.tls1{n}_cbc_encrypts" for n in range(3)),
     *(
@@ -218,7 +218,6 @@ def test_sta_03_records_that_are_wrong(network, watch):
     assert tally.changes() == {"stats.corrupted_records": 1, "stats.active": -1, "sw.gcm": -1}
 
 
-@pytest.mark.root
 def test_sta_03_tags_made_anew(network):
     one = routed(network)
     line = one.connect(GCM13)

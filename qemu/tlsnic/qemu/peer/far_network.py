@@ -298,7 +298,8 @@ def _open_port(namespace: Netns) -> socket.socket:
     port = namespace.call(
         lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
     )
-    port.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
+    with contextlib.suppress(PermissionError):  # in a user namespace the default has to do
+        port.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _CAPTURE_BYTES)
     for option in (_PACKET_VNET_HDR, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING):
         port.setsockopt(_SOL_PACKET, option, 1)
     port.bind((TAP, _ETH_P_ALL))
