@@ -127,7 +127,8 @@ int tlsnic_up(struct tlsnic *nic)
 		tlsnic_ring_arm(&nic->pairs[i]->tx.ring);
 		tlsnic_ring_arm(&nic->pairs[i]->rx.ring);
 	}
-	netif_tx_start_all_queues(netdev);
+	/* Not only started: packets may wait for them since they were stopped. */
+	netif_tx_wake_all_queues(netdev);
 	return 0;
 
 stop:
