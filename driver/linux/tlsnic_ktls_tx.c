@@ -17,13 +17,11 @@ enum tlsnic_sync {
 	TLSNIC_SYNC_NO_RECORD,		/* acknowledged, and forgotten */
 };
 
-/* The record's first bytes, as far as they are in its first fragment: header and nonce are. */
+/* Header and nonce, which are in the record's first fragment, and nothing of its content. */
 static void tlsnic_copy_header(u8 *header, size_t bytes, const struct tls_record_info *record)
 {
-	size_t there = min_t(size_t, bytes, skb_frag_size(&record->frags[0]));
-
-	memcpy(header, skb_frag_address(&record->frags[0]), there);
-	memset(header + there, 0, bytes - there);
+	memcpy(header, skb_frag_address(&record->frags[0]),
+	       min_t(size_t, bytes, skb_frag_size(&record->frags[0])));
 }
 
 /* The record's bytes before the packet, each fragment with a reference. */
@@ -87,7 +85,8 @@ static enum tlsnic_sync tlsnic_sync_with(struct tls_context *context, u32 seq, u
 		packet->flags |= TLSNIC_PRESYNC_FLAGS_PREFIX;
 		tlsnic_take_prefix(packet, record, offset);
 	}
-	tlsnic_copy_header(packet->header, sizeof(packet->header), record);
+	tlsnic_copy_header(packet->header,
+			   min_t(size_t, prot->prepend_size, sizeof(packet->header)), record);
 unlock:
 	spin_unlock_irqrestore(&tx->lock, flags);
 	return result;
