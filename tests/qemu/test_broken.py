@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -79,22 +78,13 @@ def test_answers_that_are_off_by_one_show_in_the_history_of_the_flow(tmp_path):
 
 
 def test_marks_that_are_mixed_up_are_not_the_cards(tmp_path):
-    status, said = run_broken("marks", tmp_path)
+    status, _ = run_broken("marks", tmp_path)
     assert status == 1
-    number = int(re.search(r"bad_record_mac: record (\d+)", said)[1])
     events, said = history(tmp_path)
     assert "HALTED is not in the record" in said
     assert all(given == right for given, right in numbers(events))
     (flow,) = read_flows(read_trace(tmp_path / "tls1.3.card.pcapng"))
-    record = flow.records[number]
-    found = {
-        packet.outcome.name
-        for packet in flow.packets
-        if packet.begin < record.end and packet.end > record.begin
-    }
-    assert found <= {"AS_ON_WIRE", "DECRYPTED"}  # the card found nothing wrong with it
-    marks = {packet.outcome.name for packet in flow.packets if packet.begin < record.end}
-    assert marks == {"AS_ON_WIRE", "DECRYPTED"}
+    assert {packet.outcome.name for packet in flow.packets} == {"AS_ON_WIRE", "DECRYPTED"}
 
 
 def test_a_wrong_presync_block_is_named_by_the_card(tmp_path):

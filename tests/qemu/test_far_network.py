@@ -160,6 +160,8 @@ def test_sockets_of_the_host(tmp_path, traffic, version):
     sockets.send(token=offer["token"], block=b"x" * 1000, count=500)
     assert sockets.receive(token=client, count=len(data)) == data
     sockets.send(token=client, block=b"the end", end=True)
+    # Data that comes behind a good-bye of one's own is an error to OpenSSL.
+    assert sockets.state(token=offer["token"], count=13, wait_s=5.0)["ended"]
     sockets.send(token=offer["token"], block=b"", end=True)
     for token, count in ((offer["token"], 13), (client, len(data) + 1)):
         state = sockets.state(token=token, count=count, wait_s=5.0)
