@@ -29,7 +29,7 @@ ROUTINE: Sequence[str] = (
 )
 """What `tlsnic conformance --guest` runs, in this order."""
 WHEN_NAMED: Sequence[str] = ("ktls@lossy", "served@lossy", "bulk@loss")
-"""What it runs only when the row is named: "bulk" takes minutes, and about one upload in a hundred over
+"""What it runs only when the row is named: "bulk" takes minutes, and about one transfer in fifty over
 the lossy wire stands still, for a reason that is not known yet."""
 
 
