@@ -175,7 +175,7 @@ class KtlsSession:
     one the keys are wiped and the send tag is released.
 
     sequential_records: TLS 1.0, whose records chain: they are encrypted one after the other.
-    `inp`, `snd_tag`, `reset_pending` belong to who routes packets.
+    `snd_tag`, `reset_pending` belong to who routes packets.
     """
 
     def __init__(self, kernel: Kernel, params: TlsParams, wq_index: int) -> None:
@@ -190,7 +190,6 @@ class KtlsSession:
         self.snd_tag: SendTagReference | None = None
         self.first_seqno = 0
         """u64 number of the first record of a send tag's (ifnet mode)."""
-        self.inp: object = None
         self.reset_pending = False
         self.rx_ifp: object = None
         self.sequential_records = params.tls_vminor == TLS_MINOR_VER_ZERO and params.is_cbc

@@ -100,7 +100,6 @@ class TcpUsrreq:
     def snd_tag_alloc(self, so: Socket, tls: KtlsSession, *, force: bool) -> SndTag:
         """ktls_alloc_snd_tag."""
         inp = self._stack.inpcb(so)
-        tls.inp = inp
         return self._tasks.call(lambda: ktls_ifnet.ktls_alloc_snd_tag(inp, tls, force=force))
 
     def rcv_start(self, so: Socket) -> int:
@@ -112,7 +111,6 @@ class TcpUsrreq:
     ) -> SndTag:
         """ktls_alloc_rcv_tag; in the thread that takes turns."""
         inp = self._stack.inpcb(so)
-        tls.inp = inp
         return ktls_ifnet.rcv_tag_alloc(inp, tls, tcp_sequence, record_number, force=force)
 
     def rx_tag_modify(self, so: Socket, params: TlsRxParams) -> None:
