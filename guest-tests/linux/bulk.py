@@ -20,7 +20,7 @@ from near import (
 
 _BYTES = 200_000_000
 _PORT = 4453
-_WAIT_S = 500.0
+_WAIT_S = 180.0
 
 
 def _far_run(*argv: str) -> dict[str, object]:

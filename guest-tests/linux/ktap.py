@@ -32,12 +32,22 @@ class Skip(Exception):
 
 @dataclass(frozen=True)
 class Group:
-    """Tests that belong to one row. `before` is run first; `label` tells repetitions apart."""
+    """Tests that belong to one row. `before` is run first; `label` tells repetitions apart.
+
+    A test has so many `attempts`: more than one only where something that is not tested is known to
+    fail now and then. The result tells how many it took, and what the first came to.
+    """
 
     row: str
     tests: Sequence[Test]
     label: str = ""
     before: Callable[[], None] = lambda: None
+    attempts: int = 1
+
+
+def comment(text: str) -> None:
+    """Say something between the results."""
+    _say(f"# {text}\n")
 
 
 def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
@@ -72,20 +82,40 @@ def _is_test(test: Test) -> bool:
 
 def _one(test: Test, after: Test, group: Group) -> Result:
     started_s = time.monotonic()
-    outcome, text = PASSED, ""
-    details: dict[str, object] = {}
-    try:
+    attempts, first = 1, ""
+    while True:
+        outcome, text, details = _attempt(test)
         try:
-            details = test() or {}
-        finally:
             after()
-    except Skip as reason:
-        outcome, text = SKIPPED, str(reason)
-    except Exception:
-        outcome, text = FAILED, traceback.format_exc()
+        except Exception:
+            # Another attempt would not make this undone.
+            outcome, text = FAILED, text + traceback.format_exc()
+            break
+        if outcome != FAILED or attempts == group.attempts:
+            break
+        attempts += 1
+        first = first or text
+    if attempts > 1:
+        details = {**details, "attempts": attempts, "first": _error_in(first)}
     name = test.__name__ if test.__module__ == "__main__" else f"{test.__module__}.{test.__name__}"
     name += f"[{group.label}]" if group.label else ""
     return Result(name, (group.row,), outcome, time.monotonic() - started_s, text, details)
+
+
+def _attempt(test: Test) -> tuple[str, str, dict[str, object]]:
+    """Outcome, what is said of it, details."""
+    try:
+        return PASSED, "", test() or {}
+    except Skip as reason:
+        return SKIPPED, str(reason), {}
+    except Exception:
+        return FAILED, traceback.format_exc(), {}
+
+
+def _error_in(text: str) -> str:
+    """The line of a traceback that names the (first) error."""
+    _traceback, error, *_ = [line for line in text.splitlines() if line and not line[0].isspace()]
+    return error
 
 
 def _say(text: str) -> None:

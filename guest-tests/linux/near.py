@@ -77,9 +77,11 @@ def tell(report: Report) -> None:
     control.call("conformance.report", {"report": report.to_json()})
 
 
-def far_run(*argv: str, stdin: str = "", check: bool = True) -> dict[str, object]:
+def far_run(
+    *argv: str, stdin: str = "", check: bool = True, wait_s: float = _WAIT_S
+) -> dict[str, object]:
     """Run a program at the far end."""
-    done = far("run", argv=list(argv), stdin=stdin, wait_s=_WAIT_S)
+    done = far("run", argv=list(argv), stdin=stdin, wait_s=wait_s, timeout_s=wait_s + 10)
     assert isinstance(done, dict)
     assert not check or not done["status"], f"{' '.join(argv)}: {done['text']} {done['error']}"
     return done

@@ -14,8 +14,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import ktap
 import near
+import strparser
 
 from tlsnic.qemu.linux_rows import ROW_OF, row_of
+
+_BAD_WIRE_ATTEMPTS = 3
+"""Of a test over a bad wire, with a kernel that misreads record headers: about one transfer in thirty
+meets that."""
 
 
 def main(names: list[str]) -> int:
@@ -35,21 +40,27 @@ def main(names: list[str]) -> int:
         seen = near.warning_count()
         assert not found, "in the kernel's log:\n" + "\n".join(found)
 
+    attempts = 1
+    if any("@" in name for name in names) and strparser.misreads_headers():
+        attempts = _BAD_WIRE_ATTEMPTS
+        ktap.comment(f"Linux {os.uname().release} misreads record headers in overlapping segments;")
+        ktap.comment(f"tests over a bad wire have {attempts} attempts (docs/linux-driver.md)")
     groups = [ktap.Group(ROW_OF["plain"], [load])]
-    groups += [_group(name) for name in names]
+    groups += [_group(name, attempts) for name in names]
     groups.append(ktap.Group(ROW_OF["lifecycle"], [unload], before=lambda: near.set_wire("")))
     report = ktap.run(groups, no_warnings, os.environ.get("TLSNIC_CHOSEN", ""))
     near.tell(report)
     return 0 if report.ok else 1
 
 
-def _group(name: str) -> ktap.Group:
+def _group(name: str, bad_wire_attempts: int) -> ktap.Group:
     body, _, wire = name.partition("@")
+    attempts = bad_wire_attempts if wire else 1
     # Loaded anew for each wire: what a test expects depends on it.
     near.LOSSY = bool(wire)
     sys.modules.pop(body, None)
     tests = importlib.import_module(body).TESTS
-    return ktap.Group(row_of(name), tests, wire, before=lambda: near.set_wire(wire))
+    return ktap.Group(row_of(name), tests, wire, lambda: near.set_wire(wire), attempts)
 
 
 if __name__ == "__main__":

@@ -105,3 +105,40 @@ def test_a_group_without_a_chosen_test_is_left_out(ktap):
 def test_a_group_that_only_prepares_is_always_run(ktap):
     run(ktap, [prepare], chosen="nothing")
     assert RAN == ["before", "prepare", "after"]
+
+
+def after_attempts(ktap, tests, *, attempts, after=after):
+    group = ktap.Group("LNX-02", tests, attempts=attempts)
+    (result,) = ktap.run([group], after).results
+    return result
+
+
+def test_what_fails_at_first_may_have_more_attempts(ktap, capsys):
+    def test_third_time_lucky():
+        RAN.append("try")
+        assert RAN.count("try") == 3, f"try {RAN.count('try')}"
+        return {"share": 0.5}
+
+    result = after_attempts(ktap, [test_third_time_lucky], attempts=3)
+    assert RAN == ["try", "after"] * 3
+    assert result.outcome == "passed"
+    assert result.details["attempts"] == 3
+    assert result.details["first"].startswith("AssertionError: try 1")
+    assert "attempts=3" in capsys.readouterr().out
+
+
+def test_more_attempts_are_not_endless(ktap):
+    result = after_attempts(ktap, [test_bad], attempts=3)
+    assert RAN == ["bad", "after"] * 3
+    assert (result.outcome, result.details["attempts"]) == ("failed", 3)
+
+
+def test_what_follows_a_test_is_not_attempted_again(ktap):
+    def warns():
+        RAN.append("warns")
+        raise AssertionError("in the kernel's log")
+
+    result = after_attempts(ktap, [test_bad], attempts=3, after=warns)
+    assert RAN == ["bad", "warns"]
+    assert "this one is bad" in result.text
+    assert "in the kernel's log" in result.text
