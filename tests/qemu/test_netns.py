@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,17 @@ def test_sockets_made_inside_stay_inside():
             served.close()
         with socket.socket() as outside, pytest.raises(ConnectionRefusedError):
             outside.connect(server.getsockname())
+
+
+def test_a_variable_of_the_stack_is_set_inside_only():
+    path = Path("/proc/sys/net/ipv4/ip_default_ttl")
+    before = path.read_text()
+    with Netns() as namespace:
+        namespace.set_sysctl("ipv4/ip_default_ttl", 33)
+        assert namespace.call(path.read_text) == "33\n"
+        assert path.read_text() == before
+        with pytest.raises(OSError, match="no_such_variable"):
+            namespace.set_sysctl("ipv4/no_such_variable", 1)
 
 
 def test_programs_started_inside_are_stopped_with_it():

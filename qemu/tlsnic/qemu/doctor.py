@@ -256,7 +256,9 @@ def check_traffic_tools() -> Check:
     """The programs that tests with real traffic run on the host."""
     missing = parts.missing_host_packages()
     if not missing:
-        return Check("tools", True, "ip, ping, iperf3, socat, openssl and tshark are installed")
+        return Check(
+            "tools", True, "ip, ping, iperf3, socat, openssl, curl and tshark are installed"
+        )
     return Check(
         "tools",
         False,

@@ -112,6 +112,11 @@ class Netns:
 
         return _in_thread(inside)
 
+    def set_sysctl(self, name: str, value: int) -> None:
+        """Set a variable of the network stack, "ipv4/conf/tap0/arp_ignore". Raises OSError."""
+        path = Path("/proc/sys/net") / name
+        self.call(lambda: path.write_text(str(value)))
+
     def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> socket.socket:
         """A new socket that lives in the namespace."""
         return self.call(lambda: socket.socket(family, kind))
@@ -179,9 +184,8 @@ class Netns:
             self.ip("link", "set", name, "address", mac)
         self.ip("link", "set", name, "mtu", str(mtu))
         # IPv6 addresses go with the link otherwise, unlike IPv4's.
-        keep = Path(f"/proc/sys/net/ipv6/conf/{name}/keep_addr_on_down")
         with contextlib.suppress(OSError):  # no IPv6, or /proc/sys cannot be written
-            self.call(lambda: keep.write_text("1"))
+            self.set_sysctl(f"ipv6/conf/{name}/keep_addr_on_down", 1)
         for address in addresses:
             # nodad: a test must not wait for duplicate address detection (RFC 4862, section 5.4).
             nodad = ("nodad",) if ":" in address else ()

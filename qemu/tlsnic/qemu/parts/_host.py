@@ -63,6 +63,7 @@ TRAFFIC = (
     Tool("iperf3", command="iperf3"),
     Tool("socat", command="socat"),
     Tool("openssl", command="openssl"),
+    Tool("curl", command="curl"),
     Tool("tshark", command="tshark"),
 )
 

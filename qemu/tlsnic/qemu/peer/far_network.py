@@ -83,7 +83,7 @@ class FarNetwork:
             namespace.add_tap(HOST_TAP, addresses=(HOST4, HOST6), vnet_hdr=True)
             self._host_fd = namespace.open_tap(HOST_TAP, vnet_hdr=True)
             # It shall answer for its own address only, not for that of the new TAP.
-            namespace.run(["sysctl", "-qw", f"net.ipv4.conf.{TAP}.arp_ignore=1"])
+            namespace.set_sysctl(f"ipv4/conf/{TAP}/arp_ignore", 1)
         self._drain_host()
         self._port = _open_port(namespace)
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
