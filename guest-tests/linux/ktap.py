@@ -54,7 +54,8 @@ def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
     """Run all tests in order, print a line for each, and give the results.
 
     `after` is run after each test, and belongs to it. `chosen` is a part of the names of those to
-    run; a function that is no test (`prepare`) is run where one of its group's tests is.
+    run, or several with commas between; a function that is no test (`prepare`) is run where one of
+    its group's tests is.
     """
     wanted = [(group, _chosen(group, chosen)) for group in groups]
     report = Report({"side": "linux"}, complete=False)
@@ -70,10 +71,15 @@ def run(groups: Sequence[Group], after: Test, chosen: str = "") -> Report:
 
 
 def _chosen(group: Group, chosen: str) -> list[Test]:
+    parts = chosen.split(",")
+
+    def wanted(test: Test) -> bool:
+        return any(part in test.__name__ for part in parts)
+
     tests = [test for test in group.tests if _is_test(test)]
-    if tests and not any(chosen in test.__name__ for test in tests):
+    if tests and not any(map(wanted, tests)):
         return []
-    return [test for test in group.tests if not _is_test(test) or chosen in test.__name__]
+    return [test for test in group.tests if not _is_test(test) or wanted(test)]
 
 
 def _is_test(test: Test) -> bool:

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from tlsnic.qemu import conformance
+from tlsnic.qemu import conformance, conformance_linux
 from tlsnic.qemu.conformance_report import FAILED, PASSED, Report, Result
 from tlsnic.qemu.errors import GuestTimeoutError
 from tlsnic.qemu.failure_records import FailureRecords
@@ -68,6 +68,69 @@ def test_a_second_run_that_breaks_off_changes_nothing(guests):
     first = report_of(FAILED)
     (report, status), _ = guests(first, GuestTimeoutError("too long"))
     assert (report, status) == (first, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("ktls.test_x", ("ktls", "test_x")),
+        ("ktls.test_x[lossy]", ("ktls@lossy", "test_x")),
+        ("load", None),
+    ],
+)
+def test_results_of_the_linux_driver_name_their_body(name, found):
+    assert conformance_linux.body_and_test(name) == found
+
+
+@pytest.fixture
+def linux_guests(monkeypatch):
+    """Guests with the Linux driver that are only written down."""
+    runs = []
+    ended = argparse.Namespace(
+        exit_status=1,
+        device_log="",
+        console="",
+        kvm=False,
+        timings=argparse.Namespace(started_s=1.0, finished_s=2.0),
+    )
+
+    def run_linux(bodies, *, chosen, on_call, record_folder, **_options):
+        runs.append((bodies, chosen, record_folder))
+        on_call[conformance.REPORT_METHOD](linux_guests.answers.pop(0).to_json())
+        return ended
+
+    def linux_guests(*answers):
+        linux_guests.answers = list(answers)
+        args = argparse.Namespace(
+            rows="LNX-02", expression="", accel="tcg", record_failures="records"
+        )
+        return conformance_linux.run_part(args), runs
+
+    monkeypatch.setattr(conformance_linux, "run_linux", run_linux)
+    monkeypatch.setattr(conformance_linux, "prepare", lambda _accel: None)
+    return linux_guests
+
+
+def linux_report(**outcomes):
+    results = [Result(name, ("LNX-02",), outcome, 0.1) for name, outcome in outcomes.items()]
+    return Report({}, results, complete=False)
+
+
+def test_failed_tests_of_the_linux_driver_are_run_again_and_recorded(linux_guests, capsys):
+    first = linux_report(
+        **{"load": PASSED, "ktls.test_a": FAILED, "ktls.test_b": PASSED},
+        **{"ktls.test_c[lossy]": FAILED, "ktls.test_a[lossy]": FAILED},
+    )
+    (report, status), runs = linux_guests(first, linux_report(**{"ktls.test_a": PASSED}))
+    assert (report.results, status) == (first.results, 1)
+    assert runs[0] == (["ktls", "ktls@lossy"], "", None)
+    assert runs[1] == (["ktls", "ktls@lossy"], "test_a,test_c", "records")
+    assert "no record is kept" in capsys.readouterr().err
+
+
+def test_a_driver_that_does_not_load_is_not_recorded(linux_guests):
+    _, runs = linux_guests(linux_report(load=FAILED))
+    assert len(runs) == 1
 
 
 def test_records_leave_the_directory_of_their_run(tmp_path, capsys):

@@ -97,6 +97,11 @@ def test_chosen_tests_bring_their_preparation_along(ktap):
     assert report.ok
 
 
+def test_several_parts_of_names_choose(ktap):
+    run(ktap, [prepare, test_good, test_bad], chosen="goo,ad")
+    assert [name for name in RAN if name != "after"] == ["before", "prepare", "good", "bad"]
+
+
 def test_a_group_without_a_chosen_test_is_left_out(ktap):
     run(ktap, [prepare, test_good], chosen="nothing")
     assert RAN == []

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 
 from tlsnic.qemu.conformance_parts import Lane, Part, read_report
 from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
+from tlsnic.qemu.conformance_show import describe, explain, show
 from tlsnic.qemu.errors import EXIT_FAILURE, GuestTimeoutError, UserError, VmDiedError
-from tlsnic.qemu.linux_rows import LINUX_ROWS, ROUTINE, WHEN_NAMED, row_of
+from tlsnic.qemu.linux_rows import LINUX_ROWS
 from tlsnic.qemu.supervise import Child, run_async
 
 if TYPE_CHECKING:
-    from tlsnic.qemu.run import GuestResult
     from tlsnic.qemu.vm import Setup  # costs the parts and asyncio when it is imported
 
 SUITE = "guest-tests"
@@ -33,7 +33,6 @@ REPORT_METHOD = "conformance.report"
 CONTROL_VARIABLE = "TLSNIC_CONTROL"
 """Set in a guest that has a control channel to the host: its virtio-serial port."""
 GUEST_TIMEOUT_S = 600.0
-LINUX_TIMEOUT_S = 1200.0
 MOST_RECORDED = 20
 """Failed tests that are run again to be recorded."""
 _CLEAN_UP_S = 10.0
@@ -207,7 +206,7 @@ def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
         for part in others:
             print(f"# {_HEADINGS[part]}", flush=True)
             more, more_status, output = lane.outcome(part)
-            _show(output)
+            show(output)
             reports.append(_renamed(more, "vfio-pci") if more and part is MSIX else more)
             status = status or more_status
     there = [report for report in reports if report is not None]
@@ -237,35 +236,10 @@ def _only_linux(args: argparse.Namespace) -> bool:
 
 def _in_one_guest(args: argparse.Namespace) -> tuple[Report | None, int]:
     if args.part == LINUX.name or _only_linux(args):
-        return _with_linux_driver(args)
+        from tlsnic.qemu.conformance_linux import run_part  # noqa: PLC0415
+
+        return run_part(args)
     return _in_guest(args, way="vfio" if args.part == MSIX.name else "uio")
-
-
-def _with_linux_driver(args: argparse.Namespace) -> tuple[Report | None, int]:
-    """The tests of the Linux driver, in a guest whose own kernel drives the card."""
-    from tlsnic.qemu.linux import run_linux  # noqa: PLC0415
-    from tlsnic.qemu.vm import prepare  # noqa: PLC0415
-
-    chosen = parse_rows(args.rows) if args.rows else None
-    bodies = ROUTINE
-    if chosen is not None:
-        bodies = [name for name in (*ROUTINE, *WHEN_NAMED) if row_of(name) in chosen]
-    reports: list[Report] = []
-    result = run_linux(
-        bodies,
-        chosen=args.expression,
-        on_call={REPORT_METHOD: lambda report: reports.append(Report.from_json(report))},
-        on_output=_show,
-        timeout_s=LINUX_TIMEOUT_S,
-        setup=prepare(args.accel),
-    )
-    if result.exit_status:
-        _explain(result.device_log, "the device")
-        _explain(result.console, "the guest's console")
-    report = reports[0] if reports else None
-    if report is not None:
-        _describe(report, result)
-    return report, result.exit_status
 
 
 def _renamed(report: Report, way: str) -> Report:
@@ -288,7 +262,7 @@ def _in_guest(
     command = suite_command(args, SUITE, python="python3", extra=_GUEST_OPTIONS)
     if way == "vfio":
         command[-1:] = ["-k", MSIX_TESTS, *(f"{SUITE}/{name}" for name in MSIX_FILES)]
-    report, status = _run_guest(command, way, setup, _show)
+    report, status = _run_guest(command, way, setup, show)
     if report is not None and args.record_failures is not None:
         _record_failures(report, args.record_failures, way, setup)
     return report, status
@@ -362,25 +336,9 @@ def _run_guest(
         if not result.exit_status and report is not None and report.ok:
             keep.pop_all()
         elif record_folder is None:
-            _explain(result.device_log, "the device")
-            _explain(traffic.log(), "the device on the TAP")
-            _explain(result.console, "the guest's console")
+            explain(result.device_log, "the device")
+            explain(traffic.log(), "the device on the TAP")
+            explain(result.console, "the guest's console")
         if report is not None:
-            _describe(report, result)
+            describe(report, result)
         return report, result.exit_status
-
-
-def _describe(report: Report, result: GuestResult) -> None:
-    """Say in the report what the guest was run with, and how long it took."""
-    report.environment["accelerator"] = "kvm" if result.kvm else "tcg"
-    report.environment["boot_s"] = round(result.timings.started_s, 1)
-    report.environment["suite_s"] = round(result.timings.finished_s - result.timings.started_s, 1)
-
-
-def _show(data: bytes) -> None:
-    os.write(sys.stdout.fileno(), data)
-
-
-def _explain(text: str, what: str) -> None:
-    if text.strip():
-        print(f"--- the last lines of {what} ---\n{text.rstrip()}\n---", file=sys.stderr)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tlsnic.qemu import parts
 from tlsnic.qemu.channel import Handler
 from tlsnic.qemu.conformance import REPORT_METHOD
+from tlsnic.qemu.failure_records import FailureRecords
 from tlsnic.qemu.launch import Machine
 from tlsnic.qemu.linux_rows import ROUTINE
 from tlsnic.qemu.netns import Netns, tap_namespace
@@ -71,12 +72,14 @@ def run_linux(
     on_output: Callable[[bytes], None] | None = None,
     timeout_s: float = TIMEOUT_S,
     setup: Setup | None = None,
+    record_folder: Path | None = None,
 ) -> GuestResult:
     """Run the files `bodies` of guest-tests/linux/ (without suffix) in a guest, one after the other.
 
     With "@lossy" behind its name a body is run over a bad wire. `chosen` is a part of the names of
-    the tests to run. `on_call` takes in the report (`conformance.REPORT_METHOD`). The exit status
-    is 0 when all tests passed. Raises as `run_in_guest`.
+    the tests to run, or several with commas between. `on_call` takes in the report
+    (`conformance.REPORT_METHOD`). The exit status is 0 when all tests passed; if not, a record of
+    the card is kept in `record_folder`. Raises as `run_in_guest`.
     """
     return launch_linux(
         ["run.py", *bodies],
@@ -85,6 +88,7 @@ def run_linux(
         timeout_s=timeout_s,
         env={"TLSNIC_CHOSEN": chosen},
         setup=setup,
+        record_folder=record_folder,
     )
 
 
@@ -96,21 +100,29 @@ def launch_linux(
     timeout_s: float = TIMEOUT_S,
     env: Mapping[str, str] | None = None,
     setup: Setup | None = None,
+    record_folder: Path | None = None,
 ) -> GuestResult:
     """Run a script of guest-tests/linux/, with its arguments, in a guest with the driver at hand.
 
-    It can call `LinuxPeer.methods`, and `on_call`. Raises as `run_in_guest`.
+    It can call `LinuxPeer.methods`, and `on_call`. Unless its exit status is 0, a record of the card
+    is kept in `record_folder`. Raises as `run_in_guest`.
     """
     setup = setup or prepare()
     module = module_path(setup)
-    with work_directory() as work, far_namespace() as namespace:
+    with contextlib.ExitStack() as undo:
+        work = undo.enter_context(work_directory())
+        records = FailureRecords(work, record_folder, "linux")
+        keep = undo.enter_context(contextlib.ExitStack())
+        keep.callback(records.keep)  # also when the run breaks off; when the card has ended
+        namespace = undo.enter_context(far_namespace())
         control = work / "control"
         peer = LinuxPeer(namespace, work, control)
         launch = f"{GUEST_PROJECT}/{LAUNCH}"
         name, *arguments = script
-        return run_in_guest(
+        device = device_argv(far_wire(namespace), record=records.path_for("device"))
+        result = run_in_guest(
             ["python3", f"guest-tests/linux/{name}", *arguments],
-            device_cmd=[*device_argv(far_wire(namespace)), "--control", str(control)],
+            device_cmd=[*device, "--control", str(control)],
             on_call={**peer.methods(), **on_call},
             on_output=on_output,
             timeout_s=timeout_s,
@@ -119,3 +131,6 @@ def launch_linux(
             files={MODULE: module, **peer.files()},
             setup=setup,
         )
+        if not result.exit_status:
+            keep.pop_all()
+        return result
