@@ -76,7 +76,7 @@ struct tlsnic;
  * @entry_bytes: size of one
  * @entries_size: how many, a power of two
  * @next: index of the next completion to look at
- * @armed: index that was armed last; ~0 for none
+ * @armed: an interrupt was asked for, and no completion taken since
  * @phase: PHASE of a valid entry in this lap
  */
 struct tlsnic_ring {
@@ -93,7 +93,7 @@ struct tlsnic_ring {
 	u32 entry_bytes;
 	u32 entries_size;
 	u32 next;
-	u32 armed;
+	bool armed;
 	bool phase;
 };
 
@@ -345,6 +345,7 @@ static inline const void *tlsnic_ring_peek(const struct tlsnic_ring *ring)
 /* The completion that was peeked at has been dealt with. */
 static inline void tlsnic_ring_pop(struct tlsnic_ring *ring)
 {
+	ring->armed = false;
 	ring->next = (ring->next + 1) & (ring->entries_size - 1);
 	if (!ring->next)
 		ring->phase = !ring->phase;
@@ -356,12 +357,12 @@ static inline void tlsnic_ring_return(struct tlsnic_ring *ring)
 	writel(ring->next, ring->completion_doorbell);
 }
 
-/* Give completions back and ask for an interrupt, unless one was asked for at this index. */
+/* Give completions back and ask for an interrupt, unless that was done and none came since. */
 static inline void tlsnic_ring_arm(struct tlsnic_ring *ring)
 {
-	if (ring->armed == ring->next)
+	if (ring->armed)
 		return;
-	ring->armed = ring->next;
+	ring->armed = true;
 	writel(ring->next | TLSNIC_TX_DOORBELL_COMPLETION_ARM_MASK, ring->completion_doorbell);
 }
 

@@ -91,7 +91,7 @@ int tlsnic_ring_enable(struct tlsnic_ring *ring, unsigned int vector)
 
 	memset(ring->entries, 0, (size_t)ring->entries_size * ring->entry_bytes);
 	ring->next = 0;
-	ring->armed = ~0U;
+	ring->armed = false;
 	ring->phase = true;
 	if (ring->desc) {
 		tlsnic_write64(nic, RING_REG(ring, RING_BASE), ring->desc_dma);
