@@ -187,6 +187,7 @@ struct tlsnic_admin {
 	DECLARE_BITMAP(used, TLSNIC_ADMIN_ENTRIES);
 	struct tlsnic_slot slots[TLSNIC_ADMIN_ENTRIES];
 	wait_queue_head_t room;
+	unsigned long heard;	/* jiffies of the last response */
 	void *blocks;
 	dma_addr_t blocks_dma;
 	bool up;

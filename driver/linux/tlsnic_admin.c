@@ -64,18 +64,46 @@ static void tlsnic_admin_free_slot(struct tlsnic_admin *admin, struct tlsnic_slo
 	__clear_bit(slot - admin->slots, admin->used);
 }
 
+/*
+ * No response came for a while. A device that is gone, or silent until the deadline, gets no
+ * commands any more: nobody shall wait for it, perhaps with a lock that its reset needs.
+ */
+static int tlsnic_admin_give_up(struct tlsnic *nic, unsigned long deadline)
+{
+	if (tlsnic_hw_gone(nic)) {
+		tlsnic_admin_stop(nic);
+		return -ENODEV;
+	}
+	if (time_before(jiffies, deadline))
+		return 0;
+	tlsnic_admin_stop(nic);
+	tlsnic_request(nic, TLSNIC_RESET);
+	return -ETIMEDOUT;
+}
+
 /**
  * tlsnic_admin_get - a slot for a command
  * @nic: the device
  *
- * Sleeps until one is free.
+ * Sleeps until one is free. A device that gives no response meanwhile is reset.
  */
 struct tlsnic_slot *tlsnic_admin_get(struct tlsnic *nic)
 {
 	struct tlsnic_admin *admin = &nic->admin;
+	unsigned long since = jiffies;
 	struct tlsnic_slot *slot;
 
-	wait_event(admin->room, (slot = tlsnic_admin_try_get(admin, 0)));
+	while (!wait_event_timeout(admin->room, (slot = tlsnic_admin_try_get(admin, 0)),
+				   TLSNIC_ADMIN_LOOK)) {
+		unsigned long heard = READ_ONCE(admin->heard);
+
+		/* As long as there are responses there will be a slot. */
+		if (time_after(heard, since))
+			since = heard;
+		tlsnic_admin_poll(nic);
+		if (tlsnic_admin_give_up(nic, since + TLSNIC_ADMIN_TIMEOUT))
+			since = jiffies;
+	}
 	return slot;
 }
 
@@ -154,15 +182,9 @@ int tlsnic_admin_run(struct tlsnic *nic, struct tlsnic_slot *slot, void *command
 		tlsnic_admin_poll(nic);
 		if (completion_done(&slot->done))
 			continue;
-		if (tlsnic_hw_gone(nic)) {
-			/* Nobody else shall wait either. */
-			tlsnic_admin_stop(nic);
-			return -ENODEV;
-		}
-		if (time_after(jiffies, deadline)) {
-			tlsnic_request(nic, TLSNIC_RESET);
-			return -ETIMEDOUT;
-		}
+		error = tlsnic_admin_give_up(nic, deadline);
+		if (error)
+			return error;
 	}
 	return tlsnic_admin_error(slot->status);
 }
@@ -226,6 +248,7 @@ void tlsnic_admin_poll(struct tlsnic *nic)
 					     le64_to_cpu(response->result0));
 		}
 		tlsnic_ring_pop(&admin->ring);
+		WRITE_ONCE(admin->heard, jiffies);
 	}
 	if (admin->up)
 		tlsnic_ring_arm(&admin->ring);
@@ -293,7 +316,10 @@ int tlsnic_admin_start(struct tlsnic *nic)
 	return 0;
 }
 
-/* Stop the queue, before a reset or for ever. Whoever waits for a response gets -EIO. */
+/*
+ * Stop the queue, before a reset or for ever. Whoever waits for a response gets -EIO, and flows
+ * count as lost. For any context.
+ */
 void tlsnic_admin_stop(struct tlsnic *nic)
 {
 	struct tlsnic_admin *admin = &nic->admin;

@@ -20,6 +20,9 @@ static void tlsnic_event_queue_error(struct tlsnic *nic,
 		      "queue %u of kind %u stopped: diagnostic %llu, address %#llx; recovering\n",
 		      event->queue, event->kind, le64_to_cpu(event->code),
 		      le64_to_cpu(event->address));
+	/* The reset needs rtnl, which may be with somebody who waits for a response. */
+	if (event->kind == TLSNIC_QUEUE_KIND_ADMIN)
+		tlsnic_admin_stop(nic);
 	tlsnic_request(nic, service ? TLSNIC_RESET : TLSNIC_RESTART);
 }
 

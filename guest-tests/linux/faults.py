@@ -7,8 +7,10 @@ connection ends with an error, nothing hangs, and afterwards the interface works
 from __future__ import annotations
 
 import contextlib
+import subprocess
 from collections.abc import Iterator
 
+from flows import open_flows, sink
 from ktls import digest_of, fetch, flows_left
 from near import (
     AES128,
@@ -17,15 +19,20 @@ from near import (
     Changes,
     far,
     far_run,
+    interface,
     openssl_server,
     prepare_files,
     run,
     statistics,
+    up,
     wait_for,
 )
 
+from tlsnic.abi import registers
+
 _BYTES = 8_000_000
 _PORT = 4453
+_MANY = 50
 
 
 def device(method: str, **params: object) -> object:
@@ -163,6 +170,29 @@ def test_memory_that_is_not_mapped_is_recovered_from() -> None:
         assert again <= 1, purpose
 
 
+def _command_ring() -> int:
+    """Address of the ring of commands, which is in use."""
+    dump = subprocess.check_output(["ethtool", "-d", interface(), "raw", "on"])
+    at = registers.ADMIN_QUEUE_RING_BASE
+    return int.from_bytes(dump[at : at + 8], "little")
+
+
+def test_command_queue_breaks_while_flows_end() -> None:
+    changes = Changes()
+    # More flows than there can be commands: whoever ends them holds the lock that a reset needs.
+    with sink(), contextlib.ExitStack() as undo:
+        for _ in range(_MANY):
+            undo.enter_context(open_flows())
+        with fault("fail_dma", count=1, address=_command_ring()):
+            run("ip", "link", "set", interface(), "down")
+    up()
+    works()
+    counted = changes()
+    assert counted["TlsTxDevice"] == counted["TlsRxDevice"] == _MANY, counted
+    assert counted["device_resets"] == 1, counted
+    assert not flows_left()
+
+
 TESTS = [
     prepare,
     test_lost_interrupts_are_found,
@@ -176,4 +206,5 @@ TESTS = [
     test_damaged_frames_are_not_trusted,
     test_forged_record_ends_the_connection,
     test_memory_that_is_not_mapped_is_recovered_from,
+    test_command_queue_breaks_while_flows_end,
 ]

@@ -36,7 +36,13 @@ def _crypto_info() -> bytes:
     )
 
 
-def _open() -> socket.socket:
+def sink() -> contextlib.AbstractContextManager[None]:
+    """A server at the far end for `open_flows`, meanwhile."""
+    return far_server("python3", "-c", _SINK, port=_PORT)
+
+
+def open_flows() -> socket.socket:
+    """A connection to `sink` with a flow each way."""
     connection = socket.create_connection((FAR_ADDRESS, _PORT), 30)
     connection.setsockopt(socket.IPPROTO_TCP, _TCP_ULP, b"tls")
     for way in (_TLS_TX, _TLS_RX):
@@ -47,8 +53,8 @@ def _open() -> socket.socket:
 def test_a_thousand_flows_at_once() -> dict[str, object]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
     changes = Changes()
-    with far_server("python3", "-c", _SINK, port=_PORT), contextlib.ExitStack() as undo:
-        connections = [undo.enter_context(contextlib.closing(_open())) for _ in range(_COUNT)]
+    with sink(), contextlib.ExitStack() as undo:
+        connections = [undo.enter_context(open_flows()) for _ in range(_COUNT)]
         assert flows_left() == 2 * _COUNT
         for connection in connections:
             connection.sendall(bytes(_BYTES))
