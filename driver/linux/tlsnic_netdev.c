@@ -249,27 +249,38 @@ void tlsnic_quiesce(struct tlsnic *nic)
 	tlsnic_down(nic);
 	tlsnic_service_stop(nic);
 	nic->resets++;
+	/* What was asked for until now is about queues that are no more. */
+	clear_bit(TLSNIC_RESTART, &nic->state);
+	clear_bit(TLSNIC_RESET, &nic->state);
 }
 
 /**
  * tlsnic_revive - go on after a reset
  * @nic: the device
  *
- * Return: 0 or a negative error; the interface stays detached then.
+ * Called with rtnl held. Where only the packet queues do not start, for lack of memory, the
+ * interface is closed, and can be opened again.
+ *
+ * Return: 0 or a negative error; without commands and events the interface stays detached.
  */
 int tlsnic_revive(struct tlsnic *nic)
 {
 	int error;
 
 	error = tlsnic_service_start(nic);
-	if (!error && netif_running(nic->netdev))
-		error = tlsnic_up(nic);
 	if (error) {
 		netdev_err(nic->netdev, "cannot go on after a reset: error %d\n", error);
 		return error;
 	}
+	if (netif_running(nic->netdev)) {
+		error = tlsnic_up(nic);
+		if (error) {
+			netdev_err(nic->netdev, "closed after a reset: error %d\n", error);
+			dev_close(nic->netdev);
+		}
+	}
 	netif_device_attach(nic->netdev);
-	return 0;
+	return error;
 }
 
 /**
@@ -289,13 +300,18 @@ int tlsnic_reset(struct tlsnic *nic)
 	return error ? error : tlsnic_revive(nic);
 }
 
-/* Start the queues again; if that does not help, reset. */
+/*
+ * Start the queues again; if that does not help, reset. Not while the interface is detached: then
+ * the device is gone, shut down, or being reset by somebody else, and must not even be looked at.
+ */
 static void tlsnic_work(struct work_struct *work)
 {
 	struct tlsnic *nic = container_of(work, struct tlsnic, work);
 	bool restart, reset;
 
 	rtnl_lock();
+	if (!netif_device_present(nic->netdev))
+		goto unlock;
 	restart = test_and_clear_bit(TLSNIC_RESTART, &nic->state);
 	reset = test_and_clear_bit(TLSNIC_RESET, &nic->state);
 	if (tlsnic_hw_gone(nic)) {
@@ -310,6 +326,7 @@ static void tlsnic_work(struct work_struct *work)
 		if (tlsnic_up(nic))
 			tlsnic_reset(nic);
 	}
+unlock:
 	rtnl_unlock();
 }
 
