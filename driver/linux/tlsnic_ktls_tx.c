@@ -134,10 +134,13 @@ struct sk_buff *tlsnic_ktls_tx(struct tlsnic *nic, struct sk_buff *skb,
 	context = tls_get_ctx(skb->sk);
 	/* NULL while the TLS stack takes its flows away from an interface that went down. */
 	netdev = rcu_dereference_bh(context->netdev);
-	if (WARN_ON_ONCE(netdev && netdev != nic->netdev))
-		goto drop;
+	/* The flow is on another interface, and the route has changed: validated for this one, the
+	 * packet was encrypted by the TLS stack.
+	 */
+	if (netdev && netdev != nic->netdev)
+		return skb;
 	flow = *tlsnic_flow_place(context, TLS_OFFLOAD_CTX_DIR_TX);
-	if (unlikely(!flow || !tlsnic_flow_alive(nic, flow) || skb_vlan_tag_present(skb)))
+	if (unlikely(!flow || !tlsnic_flow_alive(nic, flow) || skb_vlan_tagged(skb)))
 		return tlsnic_tx_fallback(nic, skb, packet);
 
 	seq = ntohl(tcp_hdr(skb)->seq);

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from flows import open_flows, sink
 from ktls import digest_of
 from near import (
     AES128,
@@ -176,6 +177,21 @@ def test_offloads_switched_under_tls() -> None:
     download_while(switch)
 
 
+def test_tags_pushed_into_tls_packets() -> None:
+    with sink(), open_flows() as connection:
+        for tag_beside_the_packet in ("on", "off"):
+            ethtool("-K", "txvlan", tag_beside_the_packet)
+            changes = Changes()
+            run("tc", "qdisc", "add", "dev", interface(), "clsact")
+            push = ("matchall", "action", "vlan", "push", "id", "5")
+            run("tc", "filter", "add", "dev", interface(), "egress", *push)
+            connection.sendall(bytes(3000))
+            wait_for(lambda changes=changes: changes()["tx_tls_fallback"] > 0, "fallback")
+            run("tc", "qdisc", "del", "dev", interface(), "clsact")
+            assert not changes()["tx_drop_tls"], tag_beside_the_packet
+    ethtool("-K", "txvlan", "on")
+
+
 def test_unload_with_traffic_and_load_again() -> None:
     for _ in range(3):
         with far_server("iperf3", "-s", "-p", str(_IPERF_PORT), port=_IPERF_PORT):
@@ -224,6 +240,7 @@ TESTS = [
     test_reset_under_tls_goes_on_in_software,
     test_function_level_reset_under_tls,
     test_offloads_switched_under_tls,
+    test_tags_pushed_into_tls_packets,
     test_unload_with_traffic_and_load_again,
     test_works_with_intx,
 ]
