@@ -499,6 +499,7 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 
 	netdev->netdev_ops = &tlsnic_netdev_ops;
 	netdev->ethtool_ops = &tlsnic_ethtool_ops;
+	netdev->priv_flags |= IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE;
 	netdev->watchdog_timeo = TLSNIC_TX_TIMEOUT;
 	netdev->min_mtu = ETH_MIN_MTU;
 	netdev->max_mtu = nic->max_frame - ETH_HLEN;

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from pathlib import Path
 
 from near import (
     FAR_ADDRESS,
     FAR_ADDRESS6,
     ethtool,
+    far_run,
     far_server,
     interface,
     run,
@@ -19,6 +21,8 @@ from near import (
 )
 
 _PORT = 5201
+_NOBODY = FAR_ADDRESS.rpartition(".")[0] + ".77"
+_FRAMES = 5
 
 
 def ping(count: int = 3) -> None:
@@ -130,6 +134,39 @@ def test_mtu() -> None:
     assert not warnings(first)
 
 
+def test_address_changes_while_up() -> None:
+    path = Path(f"/sys/class/net/{interface()}/address")
+    first = path.read_text().strip()
+    for address in ("02:00:00:00:84:07", first):
+        run("ip", "link", "set", interface(), "address", address)
+        far_run("ip", "neighbour", "flush", "dev", "tap0")
+        ping(1)
+
+
+def test_further_addresses_are_filtered() -> None:
+    wanted, other = "02:00:00:00:84:08", "02:00:00:00:84:09"
+    run("bridge", "fdb", "add", wanted, "dev", interface(), "self")
+    assert "promiscuity 0 " in run("ip", "-details", "link", "show", interface())
+    passed = statistics()
+    _frames_to(wanted)
+    dropped = statistics()
+    assert dropped["rx_frames"] - passed["rx_frames"] >= _FRAMES
+    _frames_to(other)
+    now = statistics()
+    assert now["rx_drop_filter"] - dropped["rx_drop_filter"] >= _FRAMES
+    run("bridge", "fdb", "delete", wanted, "dev", interface(), "self")
+    _frames_to(wanted)
+    assert statistics()["rx_drop_filter"] - now["rx_drop_filter"] >= _FRAMES
+
+
+def _frames_to(address: str) -> None:
+    """The far end sends frames to a MAC address, which nobody answers."""
+    neighbour = ("neighbour", "replace", _NOBODY, "dev", "tap0", "lladdr", address)
+    far_run("ip", *neighbour, "nud", "permanent")
+    far_run("ping", "-c", str(_FRAMES), "-i", "0.01", "-W", "0.01", _NOBODY, check=False)
+    far_run("ip", "neighbour", "del", _NOBODY, "dev", "tap0")
+
+
 TESTS = [
     test_ping_over_both_protocols,
     test_names_the_driver_and_offers_its_offloads,
@@ -140,4 +177,6 @@ TESTS = [
     test_hash_and_moderation_settings,
     test_register_dump_reads_nothing_it_must_not,
     test_mtu,
+    test_address_changes_while_up,
+    test_further_addresses_are_filtered,
 ]
