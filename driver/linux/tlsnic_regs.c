@@ -170,7 +170,7 @@ void tlsnic_hw_set_rx_filter(struct tlsnic *nic)
 	struct net_device *netdev = nic->netdev;
 	u32 filter = TLSNIC_RX_FILTER_BROADCAST_MASK;
 	struct netdev_hw_addr *address;
-	unsigned int used = 0, i;
+	unsigned int i;
 	u64 entry;
 
 	if (netdev->features & NETIF_F_HW_VLAN_CTAG_FILTER)
@@ -200,7 +200,6 @@ void tlsnic_hw_set_rx_filter(struct tlsnic *nic)
 				entry = get_unaligned_le32(address->addr) |
 					(u64)get_unaligned_le16(address->addr + 4) << 32 |
 					TLSNIC_MAC_FILTER_VALID_MASK;
-				used++;
 				break;
 			}
 		}
@@ -261,6 +260,9 @@ void tlsnic_hw_program(struct tlsnic *nic)
 		if (nic->vlan_filter[i])
 			tlsnic_write64(nic, TLSNIC_REG_VLAN_FILTER +
 				       i * TLSNIC_REG_VLAN_FILTER_STRIDE, nic->vlan_filter[i]);
+	/* Until it is registered an interface has no addresses, and no lock for them. */
+	if (netdev->reg_state != NETREG_REGISTERED)
+		return;
 	netif_addr_lock_bh(netdev);
 	memset(nic->mac_filter, 0, sizeof(nic->mac_filter));
 	tlsnic_hw_set_rx_filter(nic);
