@@ -41,12 +41,14 @@
 /* By default; a joined packet takes up to 17 buffers. */
 #define TLSNIC_TX_ENTRIES 1024
 #define TLSNIC_RX_ENTRIES 2048
-#define TLSNIC_MIN_ENTRIES 128
 #define TLSNIC_ADMIN_ENTRIES 64
 #define TLSNIC_EVENT_ENTRIES 1024
 
 /* The largest packet takes: head and fragments, presync block and the fragments of a record. */
 #define TLSNIC_TX_ROOM (2 * (MAX_SKB_FRAGS + 1) + 1)
+/* A queue that was stopped for lack of room goes on when there is twice as much. */
+#define TLSNIC_TX_WAKE (2 * TLSNIC_TX_ROOM)
+#define TLSNIC_MIN_ENTRIES roundup_pow_of_two(TLSNIC_TX_WAKE + 1)
 #define TLSNIC_RX_BUFFER_BYTES PAGE_SIZE
 #define TLSNIC_RSS_ENTRIES (4 * TLSNIC_REG_RSS_TABLE_COUNT)
 #define TLSNIC_RSS_KEY_BYTES (4 * TLSNIC_REG_RSS_KEY_COUNT)

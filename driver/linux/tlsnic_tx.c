@@ -216,11 +216,10 @@ netdev_tx_t tlsnic_start_xmit(struct sk_buff *skb, struct net_device *netdev)
 	tls.nr_prefix = 0;
 	tls.expected = NULL;
 	tls.in_step = NULL;
-	if (unlikely(tlsnic_tx_free_entries(tx) < TLSNIC_TX_ROOM)) {
-		/* The queue is stopped before this can be. */
-		netif_tx_stop_queue(tx->nq);
+	/* Stopped already, unless something else has woken all queues. */
+	if (unlikely(!netif_txq_maybe_stop(tx->nq, tlsnic_tx_free_entries(tx), TLSNIC_TX_ROOM,
+					   TLSNIC_TX_WAKE)))
 		return NETDEV_TX_BUSY;
-	}
 	skb = tlsnic_ktls_tx(nic, skb, &tls);
 	if (!skb)
 		goto dropped;
@@ -245,7 +244,7 @@ netdev_tx_t tlsnic_start_xmit(struct sk_buff *skb, struct net_device *netdev)
 		u64_stats_inc(&tx->stats.tls);
 	u64_stats_update_end(&tx->stats.sync);
 	netif_txq_maybe_stop(tx->nq, tlsnic_tx_free_entries(tx), TLSNIC_TX_ROOM,
-			     2 * TLSNIC_TX_ROOM);
+			     TLSNIC_TX_WAKE);
 	if (__netdev_tx_sent_queue(tx->nq, length, netdev_xmit_more()))
 		tlsnic_tx_kick(tx);
 	return NETDEV_TX_OK;
@@ -318,7 +317,7 @@ bool tlsnic_tx_poll(struct tlsnic_pair *pair, int budget)
 	}
 	if (packets)
 		netif_txq_completed_wake(tx->nq, packets, bytes, tlsnic_tx_free_entries(tx),
-					 2 * TLSNIC_TX_ROOM);
+					 TLSNIC_TX_WAKE);
 	return !left;
 }
 
