@@ -103,6 +103,18 @@ void tlsnic_irq_program(struct tlsnic *nic)
 		tlsnic_write64(nic, TLSNIC_REG_INT_ENABLE, GENMASK_ULL(nic->max_pairs, 0));
 }
 
+static void tlsnic_irq_free_some(struct tlsnic *nic, unsigned int pairs)
+{
+	unsigned int i;
+
+	for (i = 0; i < pairs; i++) {
+		int irq = pci_irq_vector(nic->pdev, i + 1);
+
+		irq_update_affinity_hint(irq, NULL);
+		free_irq(irq, nic->pairs[i]);
+	}
+}
+
 int tlsnic_irq_request_pairs(struct tlsnic *nic)
 {
 	unsigned int i;
@@ -117,8 +129,7 @@ int tlsnic_irq_request_pairs(struct tlsnic *nic)
 		snprintf(pair->irq_name, sizeof(pair->irq_name), "%s-%u", nic->netdev->name, i);
 		error = request_irq(irq, tlsnic_pair_handler, 0, pair->irq_name, pair);
 		if (error) {
-			while (i--)
-				free_irq(pci_irq_vector(nic->pdev, i + 1), nic->pairs[i]);
+			tlsnic_irq_free_some(nic, i);
 			return error;
 		}
 		netif_napi_set_irq(&pair->napi, irq);
@@ -129,16 +140,8 @@ int tlsnic_irq_request_pairs(struct tlsnic *nic)
 
 void tlsnic_irq_free_pairs(struct tlsnic *nic)
 {
-	unsigned int i;
-
-	if (!nic->msix) {
+	if (nic->msix)
+		tlsnic_irq_free_some(nic, nic->num_pairs);
+	else
 		synchronize_irq(pci_irq_vector(nic->pdev, 0));
-		return;
-	}
-	for (i = 0; i < nic->num_pairs; i++) {
-		int irq = pci_irq_vector(nic->pdev, i + 1);
-
-		irq_update_affinity_hint(irq, NULL);
-		free_irq(irq, nic->pairs[i]);
-	}
 }
