@@ -150,7 +150,7 @@ int tlsnic_rx_poll(struct tlsnic_pair *pair, int budget)
 		u32 buffers = le16_to_cpu(completion->buffers);
 		struct sk_buff *skb;
 
-		if (unlikely(le16_to_cpu(completion->index) != rx->head ||
+		if (unlikely(le16_to_cpu(completion->index) != rx->head || length < ETH_HLEN ||
 			     buffers != DIV_ROUND_UP(length, TLSNIC_RX_BUFFER_BYTES) ||
 			     buffers > MAX_SKB_FRAGS)) {
 			netdev_err(pair->nic->netdev, "receive completion out of order\n");
