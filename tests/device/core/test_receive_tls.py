@@ -256,6 +256,24 @@ def test_a_lost_header_asks():
     assert counted == [1, 1, 1, 0, 1, 0, 0]
 
 
+def test_a_question_is_written_before_its_packet():
+    rig, wire, _ = begun(1000, 1000, 1000)
+    there = []
+
+    class Triggered(list):
+        """What the host has when an interrupt comes."""
+
+        def append(self, vector):
+            queues = (rig.event_queue, rig.packets_queue)
+            there.append([queue.completion_is_there for queue in queues])
+
+    rig.host.triggered = Triggered()
+    rig.event_queue.return_entries(arm=True)
+    start = wire.records[1].start
+    assert rig.take(wire, start, start + 500).asks
+    assert there == [[True, False]]
+
+
 @pytest.mark.parametrize("host", [False, True])
 def test_a_lost_header_is_settled_by_tag(host):
     rig, wire, handle = begun(1000, 1000, 1000, 1000, fields={"tag": True, "host": host})
