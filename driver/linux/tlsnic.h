@@ -306,7 +306,7 @@ void tlsnic_hw_set_offloads(struct tlsnic *nic, netdev_features_t features);
 void tlsnic_hw_set_moderation(struct tlsnic *nic);
 void tlsnic_hw_set_events(struct tlsnic *nic);
 void tlsnic_hw_set_rss(struct tlsnic *nic);
-void tlsnic_hw_set_rx_filter(struct tlsnic *nic);
+void tlsnic_hw_set_rx_filter(struct tlsnic *nic, netdev_features_t features);
 void tlsnic_hw_set_vlan(struct tlsnic *nic, u16 vid, bool on);
 void tlsnic_hw_set_traffic(struct tlsnic *nic, bool on);
 bool tlsnic_hw_link_up(struct tlsnic *nic);

@@ -407,7 +407,7 @@ static int tlsnic_change_mtu(struct net_device *netdev, int mtu)
 
 static void tlsnic_set_rx_mode(struct net_device *netdev)
 {
-	tlsnic_hw_set_rx_filter(netdev_priv(netdev));
+	tlsnic_hw_set_rx_filter(netdev_priv(netdev), netdev->features);
 }
 
 static int tlsnic_vlan_add(struct net_device *netdev, __be16 protocol, u16 vid)
@@ -429,11 +429,9 @@ static int tlsnic_set_features(struct net_device *netdev, netdev_features_t feat
 
 	tlsnic_hw_set_offloads(nic, features);
 	if (changed & NETIF_F_HW_VLAN_CTAG_FILTER) {
-		netdev->features = features;
 		netif_addr_lock_bh(netdev);
-		tlsnic_hw_set_rx_filter(nic);
+		tlsnic_hw_set_rx_filter(nic, features);
 		netif_addr_unlock_bh(netdev);
-		return 1;
 	}
 	return 0;
 }

@@ -161,11 +161,12 @@ void tlsnic_hw_set_rss(struct tlsnic *nic)
 /**
  * tlsnic_hw_set_rx_filter - take the frames that the interface wants
  * @nic: the device
+ * @features: what the interface shall have
  *
  * Only entries that change are written. Too many addresses open the filter for all of their kind.
  * Called with the address lists locked.
  */
-void tlsnic_hw_set_rx_filter(struct tlsnic *nic)
+void tlsnic_hw_set_rx_filter(struct tlsnic *nic, netdev_features_t features)
 {
 	struct net_device *netdev = nic->netdev;
 	u32 filter = TLSNIC_RX_FILTER_BROADCAST_MASK;
@@ -173,7 +174,7 @@ void tlsnic_hw_set_rx_filter(struct tlsnic *nic)
 	unsigned int i;
 	u64 entry;
 
-	if (netdev->features & NETIF_F_HW_VLAN_CTAG_FILTER)
+	if (features & NETIF_F_HW_VLAN_CTAG_FILTER)
 		filter |= TLSNIC_RX_FILTER_VLAN_FILTER_MASK;
 	if (netdev->flags & IFF_PROMISC || netdev_uc_count(netdev) > TLSNIC_REG_MAC_FILTER_COUNT)
 		filter |= TLSNIC_RX_FILTER_PROMISCUOUS_MASK;
@@ -265,6 +266,6 @@ void tlsnic_hw_program(struct tlsnic *nic)
 		return;
 	netif_addr_lock_bh(netdev);
 	memset(nic->mac_filter, 0, sizeof(nic->mac_filter));
-	tlsnic_hw_set_rx_filter(nic);
+	tlsnic_hw_set_rx_filter(nic, netdev->features);
 	netif_addr_unlock_bh(netdev);
 }

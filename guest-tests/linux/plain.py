@@ -20,6 +20,8 @@ from near import (
     warnings,
 )
 
+from tlsnic.abi import registers
+
 _PORT = 5201
 _NOBODY = FAR_ADDRESS.rpartition(".")[0] + ".77"
 _FRAMES = 5
@@ -159,6 +161,28 @@ def test_further_addresses_are_filtered() -> None:
     assert statistics()["rx_drop_filter"] - now["rx_drop_filter"] >= _FRAMES
 
 
+def test_vlan_filter_knows_the_vlans_from_before() -> None:
+    ethtool("-K", "rx-vlan-filter", "off")
+    run("ip", "link", "add", "link", interface(), "name", "vlan70", "type", "vlan", "id", "70")
+    try:
+        assert not _vlan_passes(70)
+        ethtool("-K", "rx-vlan-filter", "on")
+        assert _vlan_passes(70)
+        ethtool("-K", "rx-vlan-filter", "off")
+        assert not _vlan_passes(70)
+        ethtool("-K", "rx-vlan-filter", "on")
+    finally:
+        run("ip", "link", "del", "vlan70")
+    assert not _vlan_passes(70)
+
+
+def _vlan_passes(number: int) -> bool:
+    """The card's filter has this VLAN."""
+    dump = subprocess.check_output(["ethtool", "-d", interface(), "raw", "on"])
+    at = registers.VLAN_FILTER + number // 8
+    return bool(dump[at] >> number % 8 & 1)
+
+
 def _frames_to(address: str) -> None:
     """The far end sends frames to a MAC address, which nobody answers."""
     neighbour = ("neighbour", "replace", _NOBODY, "dev", "tap0", "lladdr", address)
@@ -179,4 +203,5 @@ TESTS = [
     test_mtu,
     test_address_changes_while_up,
     test_further_addresses_are_filtered,
+    test_vlan_filter_knows_the_vlans_from_before,
 ]
