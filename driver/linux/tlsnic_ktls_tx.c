@@ -5,6 +5,8 @@
  * they are acknowledged: a retransmission leaves the device's place in the stream where it is, any
  * other moves it. What the device cannot do is encrypted by the TLS stack, here and now.
  */
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <net/tcp.h>
 
@@ -109,6 +111,28 @@ static struct sk_buff *tlsnic_tx_fallback(struct tlsnic *nic, struct sk_buff *sk
 	return encrypted;
 }
 
+/*
+ * Whether the packet has the addresses and ports that the device knows its flow by: NAT and BPF may
+ * have changed them.
+ */
+static bool tlsnic_tx_same_addresses(const struct sk_buff *skb)
+{
+	const struct tcphdr *tcp = tcp_hdr(skb);
+	const struct sock *sk = skb->sk;
+
+	if (tcp->source != inet_sk(sk)->inet_sport || tcp->dest != sk->sk_dport)
+		return false;
+	if (skb->protocol == htons(ETH_P_IP))
+		return ip_hdr(skb)->saddr == sk->sk_rcv_saddr &&
+		       ip_hdr(skb)->daddr == sk->sk_daddr;
+#if IS_ENABLED(CONFIG_IPV6)
+	return ipv6_addr_equal(&ipv6_hdr(skb)->saddr, &sk->sk_v6_rcv_saddr) &&
+	       ipv6_addr_equal(&ipv6_hdr(skb)->daddr, &sk->sk_v6_daddr);
+#else
+	return false;
+#endif
+}
+
 /**
  * tlsnic_ktls_tx - what a packet needs for TLS
  * @nic: the device
@@ -140,7 +164,8 @@ struct sk_buff *tlsnic_ktls_tx(struct tlsnic *nic, struct sk_buff *skb,
 	if (netdev && netdev != nic->netdev)
 		return skb;
 	flow = *tlsnic_flow_place(context, TLS_OFFLOAD_CTX_DIR_TX);
-	if (unlikely(!flow || !tlsnic_flow_alive(nic, flow) || skb_vlan_tagged(skb)))
+	if (unlikely(!flow || !tlsnic_flow_alive(nic, flow) || skb_vlan_tagged(skb) ||
+		     !tlsnic_tx_same_addresses(skb)))
 		return tlsnic_tx_fallback(nic, skb, packet);
 
 	seq = ntohl(tcp_hdr(skb)->seq);

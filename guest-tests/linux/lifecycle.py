@@ -177,19 +177,31 @@ def test_offloads_switched_under_tls() -> None:
     download_while(switch)
 
 
-def test_tags_pushed_into_tls_packets() -> None:
+def _encrypted_in_software_when(*action: str) -> None:
+    """Packets of a flow that `tc` has changed are not the flow's any more for the card."""
     with sink(), open_flows() as connection:
-        for tag_beside_the_packet in ("on", "off"):
-            ethtool("-K", "txvlan", tag_beside_the_packet)
-            changes = Changes()
-            run("tc", "qdisc", "add", "dev", interface(), "clsact")
-            push = ("matchall", "action", "vlan", "push", "id", "5")
-            run("tc", "filter", "add", "dev", interface(), "egress", *push)
+        changes = Changes()
+        run("tc", "qdisc", "add", "dev", interface(), "clsact")
+        try:
+            match = ("protocol", "ip", "matchall", "action", *action)
+            run("tc", "filter", "add", "dev", interface(), "egress", *match)
             connection.sendall(bytes(3000))
-            wait_for(lambda changes=changes: changes()["tx_tls_fallback"] > 0, "fallback")
+            wait_for(lambda: changes()["tx_tls_fallback"] > 0, "fallback")
+        finally:
             run("tc", "qdisc", "del", "dev", interface(), "clsact")
-            assert not changes()["tx_drop_tls"], tag_beside_the_packet
+        assert not changes()["tx_drop_tls"], action
+
+
+def test_tags_pushed_into_tls_packets() -> None:
+    for tag_beside_the_packet in ("on", "off"):
+        ethtool("-K", "txvlan", tag_beside_the_packet)
+        _encrypted_in_software_when("vlan", "push", "id", "5")
     ethtool("-K", "txvlan", "on")
+
+
+def test_addresses_changed_in_tls_packets() -> None:
+    elsewhere = f"{FAR_ADDRESS.rpartition('.')[0]}.99"
+    _encrypted_in_software_when("nat", "egress", f"{NEAR_ADDRESS}/32", elsewhere)
 
 
 def test_unload_with_traffic_and_load_again() -> None:
@@ -241,6 +253,7 @@ TESTS = [
     test_function_level_reset_under_tls,
     test_offloads_switched_under_tls,
     test_tags_pushed_into_tls_packets,
+    test_addresses_changed_in_tls_packets,
     test_unload_with_traffic_and_load_again,
     test_works_with_intx,
 ]
