@@ -181,7 +181,7 @@ _HEADINGS = {
 
 def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
     """All guests, two at a time: an emulated guest keeps little more than one core busy."""
-    from tlsnic.qemu.linux import has_module  # noqa: PLC0415
+    from tlsnic.qemu.parts import has_kernel_module  # noqa: PLC0415
     from tlsnic.qemu.vm import prepare  # noqa: PLC0415
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
@@ -189,7 +189,7 @@ def _in_guests(args: argparse.Namespace) -> tuple[Report | None, int]:
     if args.part is not None or _only_linux(args) or not others:
         return _in_one_guest(args)
     setup = prepare(args.accel)  # what has to be made or found out first, once for all
-    if LINUX in others and not has_module(setup):
+    if LINUX in others and not has_kernel_module(setup.guest):
         others.remove(LINUX)
         print("tlsnic: without the Linux driver: set TLSNIC_MODULE to one for your kernel")
     options = ["--accel", args.accel]

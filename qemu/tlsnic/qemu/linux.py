@@ -6,7 +6,6 @@ The bodies of its tests are in guest-tests/linux/ and run in the guest; they pri
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -57,11 +56,6 @@ def far_namespace() -> Iterator[Netns]:
 def far_wire(namespace: Netns) -> str:
     """The wire to there."""
     return f"tap:{_TAP},netns={namespace.path}"
-
-
-def has_module(setup: Setup) -> bool:
-    """Whether there is a driver for the kernel that `setup` boots, or one can be built."""
-    return bool(setup.guest.release or os.environ.get(MODULE_VARIABLE))
 
 
 def run_linux(

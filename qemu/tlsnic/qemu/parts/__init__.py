@@ -27,6 +27,7 @@ What the user has wins over what would be made, after a check:
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ __all__ = [
     "browser",
     "cache_root",
     "guest",
+    "has_kernel_module",
     "kernel_module",
     "libvfio_user_path",
     "missing_host_packages",
@@ -134,6 +136,11 @@ def guest(console: Console | None = None, *, make: bool = True) -> Guest:
     if image is not None:
         return replace(found, image=image, python=None, source=f"{found.source}; own image")
     return found
+
+
+def has_kernel_module(found: Guest) -> bool:
+    """Whether there is a Linux driver for the kernel of this guest, or one can be built."""
+    return bool(found.release) or _kernel_module.VARIABLE in os.environ
 
 
 def kernel_module(

@@ -7,7 +7,8 @@ import sys
 import time
 from types import FrameType
 
-from tlsnic.qemu.parts import Console, PartError, all_parts
+from tlsnic.qemu.parts import Console, PartError, all_parts, has_kernel_module, kernel_module
+from tlsnic.qemu.project_disk import project_root
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -21,6 +22,11 @@ def main() -> int:
     started_s = time.monotonic()
     try:
         parts = all_parts(console)
+        guest, module = parts.guest, None
+        if has_kernel_module(guest):
+            module = kernel_module(
+                console, release=guest.release, source=project_root(), suite=guest.suite
+            )
     except PartError as error:
         print(f"problem: {error.message}\n    fix: {error.fix}", file=sys.stderr)
         return 1
@@ -29,9 +35,10 @@ def main() -> int:
         return 130
     print(f"libvfio-user  {parts.libvfio_user}")
     print(f"QEMU          {parts.qemu.version_text()}, {parts.qemu.source}")
-    print(f"kernel        {parts.guest.kernel}")
-    print(f"initrd        {parts.guest.initrd or 'none'}")
-    print(f"image         {parts.guest.image}")
+    print(f"kernel        {guest.kernel}")
+    print(f"initrd        {guest.initrd or 'none'}")
+    print(f"image         {guest.image}")
+    print(f"Linux driver  {module or 'none: $TLSNIC_MODULE can name one for this kernel'}")
     print(f"all parts are there after {time.monotonic() - started_s:.1f} s")
     return 0
 

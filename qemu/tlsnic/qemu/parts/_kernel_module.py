@@ -50,6 +50,8 @@ _BUILD = "mnt"
 # comes out, `$5` what Kbuild's C shall be.
 _SCRIPT = f"""\
 set -e
+# chroot is in /usr/sbin, where a user does not look.
+PATH="$PATH:/usr/sbin:/sbin"
 mount --bind /dev/null "$1/dev/null"
 mount --rbind /proc "$1/proc"
 mount --bind "$2" "$1/{_BUILD}"
