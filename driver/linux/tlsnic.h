@@ -401,6 +401,7 @@ void tlsnic_events_free(struct tlsnic *nic);
 int tlsnic_events_start(struct tlsnic *nic);
 void tlsnic_events_stop(struct tlsnic *nic);
 void tlsnic_events_poll(struct tlsnic *nic);
+void tlsnic_events_look_at_link(struct tlsnic *nic);
 
 /* netdev */
 int tlsnic_service_start(struct tlsnic *nic);

@@ -2,12 +2,24 @@
 /* What the device tells unasked: link, queues in error, diagnostics, questions about flows. */
 #include "tlsnic.h"
 
-static void tlsnic_event_link(struct tlsnic *nic, const struct tlsnic_link_change_event *event)
+/*
+ * The link is up or down. Not before the interface is registered: it would have a carrier then, but
+ * nobody would be told, and its operational state stay unknown.
+ */
+static void tlsnic_event_link(struct tlsnic *nic, bool up)
 {
-	if (le64_to_cpu(event->link_up))
+	if (nic->netdev->reg_state != NETREG_REGISTERED)
+		return;
+	if (up)
 		netif_carrier_on(nic->netdev);
 	else
 		netif_carrier_off(nic->netdev);
+}
+
+/* Look at the link, which has no event for what changed before the queue was there. */
+void tlsnic_events_look_at_link(struct tlsnic *nic)
+{
+	tlsnic_event_link(nic, tlsnic_hw_link_up(nic));
 }
 
 static void tlsnic_event_queue_error(struct tlsnic *nic,
@@ -30,7 +42,7 @@ static void tlsnic_event_handle(struct tlsnic *nic, const struct tlsnic_event *e
 {
 	switch (le16_to_cpu(event->type)) {
 	case TLSNIC_EVENT_TYPE_LINK_CHANGE:
-		tlsnic_event_link(nic, (const void *)event);
+		tlsnic_event_link(nic, !!((const struct tlsnic_link_change_event *)event)->link_up);
 		break;
 	case TLSNIC_EVENT_TYPE_QUEUE_ERROR:
 		tlsnic_event_queue_error(nic, (const void *)event);
@@ -105,11 +117,7 @@ int tlsnic_events_start(struct tlsnic *nic)
 	nic->events.up = true;
 	tlsnic_ring_arm(&nic->events.ring);
 	spin_unlock_irqrestore(&nic->events.lock, flags);
-	/* What changed before the queue was there has no event. */
-	if (tlsnic_hw_link_up(nic))
-		netif_carrier_on(nic->netdev);
-	else
-		netif_carrier_off(nic->netdev);
+	tlsnic_events_look_at_link(nic);
 	return 0;
 }
 

@@ -125,6 +125,7 @@ static int tlsnic_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = register_netdev(netdev);
 	if (error)
 		goto stop_service;
+	tlsnic_events_look_at_link(nic);
 	schedule_delayed_work(&nic->watchdog, 0);
 	netif_info(nic, probe, netdev, "%s, %u queue pairs, %pM\n",
 		   nic->msix ? "MSI-X" : "INTx", nic->num_pairs, netdev->dev_addr);

@@ -16,6 +16,7 @@ from near import (
     interface,
     run,
     statistics,
+    wait_for,
     warning_count,
     warnings,
 )
@@ -44,6 +45,12 @@ def iperf(*options: str) -> float:
 
 def test_ping_over_both_protocols() -> None:
     ping()
+
+
+def test_is_known_to_be_up() -> None:
+    """Network managers wait for this; a carrier alone does not tell them."""
+    state = Path(f"/sys/class/net/{interface()}/operstate")
+    wait_for(lambda: state.read_text() == "up\n", "operational state up")
 
 
 def test_names_the_driver_and_offers_its_offloads() -> None:
@@ -193,6 +200,7 @@ def _frames_to(address: str) -> None:
 
 TESTS = [
     test_ping_over_both_protocols,
+    test_is_known_to_be_up,
     test_names_the_driver_and_offers_its_offloads,
     test_iperf3_in_both_directions,
     test_udp,
