@@ -115,8 +115,8 @@ def fetch(suite: str, address: str = FAR_ADDRESS) -> dict[str, int]:
     return changes()
 
 
-def sent_by_the_card(changes: dict[str, int]) -> None:
-    """All of `data` was encrypted by the card, and nothing by anybody else."""
+def sent_by_the_card(changes: dict[str, int]) -> dict[str, object]:
+    """All of `data` was encrypted by the card, and nothing by anybody else; what shows it."""
     assert changes["TlsTxDevice"] == 1, changes
     assert not changes["TlsTxSw"], changes
     assert changes["tx_tls_encrypted_packets"] > 0
@@ -126,15 +126,23 @@ def sent_by_the_card(changes: dict[str, int]) -> None:
     # On a good wire, too, a slow machine may send something again.
     assert changes["tx_tls_presync"] or not LOSSY, changes
     _no_errors(changes)
+    names = ("TlsTxDevice", "tx_tls_encrypted_packets", "tx_tls_presync")
+    return {name: changes[name] for name in names}
 
 
-def received_by_the_card(changes: dict[str, int]) -> None:
-    """`data` was decrypted by the card: all but what came before the keys, or after a loss."""
+def received_by_the_card(changes: dict[str, int]) -> dict[str, object]:
+    """`data` was decrypted by the card: all but what came before the keys, or after a loss.
+
+    What shows it.
+    """
     assert changes["TlsRxDevice"] == 1, changes
     assert not changes["TlsRxSw"], changes
     assert changes["rx_tls_decrypted_packets"] > 0
     assert LOSSY or changes["rx_tls_decrypted_bytes"] > 0.9 * _BYTES, changes
     _no_errors(changes)
+    names = ("TlsRxDevice", "rx_tls_decrypted_packets", "rx_tls_resync_res_ok")
+    share = round(changes["rx_tls_decrypted_bytes"] / _BYTES, 2)
+    return {**{name: changes[name] for name in names}, "share": share}
 
 
 def _no_errors(changes: dict[str, int]) -> None:
@@ -143,30 +151,30 @@ def _no_errors(changes: dict[str, int]) -> None:
     assert not changes["events_lost"], changes
 
 
-def test_sendfile_to_curl() -> None:
-    sent_by_the_card(download(AES128, NEAR_ADDRESS, "-sendfile"))
+def test_sendfile_to_curl() -> dict[str, object]:
+    return sent_by_the_card(download(AES128, NEAR_ADDRESS, "-sendfile"))
 
 
-def test_write_to_curl() -> None:
-    sent_by_the_card(download(AES256))
+def test_write_to_curl() -> dict[str, object]:
+    return sent_by_the_card(download(AES256))
 
 
-def test_send_over_ipv6() -> None:
-    sent_by_the_card(download(AES128, NEAR_ADDRESS6))
+def test_send_over_ipv6() -> dict[str, object]:
+    return sent_by_the_card(download(AES128, NEAR_ADDRESS6))
 
 
-def test_receive_from_socat() -> None:
-    received_by_the_card(upload(AES128))
+def test_receive_from_socat() -> dict[str, object]:
+    return received_by_the_card(upload(AES128))
 
 
-def test_receive_from_socat_aes_256_over_ipv6() -> None:
-    received_by_the_card(upload(AES256, NEAR_ADDRESS6))
+def test_receive_from_socat_aes_256_over_ipv6() -> dict[str, object]:
+    return received_by_the_card(upload(AES256, NEAR_ADDRESS6))
 
 
-def test_fetch_as_a_client() -> None:
+def test_fetch_as_a_client() -> dict[str, object]:
     changes = fetch(AES128)
-    received_by_the_card(changes)
     assert changes["TlsTxDevice"] == 1
+    return received_by_the_card(changes)
 
 
 def test_fetch_with_hints_from_the_stack() -> None:
@@ -180,29 +188,28 @@ def test_fetch_with_hints_from_the_stack() -> None:
     _no_errors(changes)
 
 
-def test_fetch_with_resync_by_tag() -> None:
+def test_fetch_with_resync_by_tag() -> dict[str, object]:
     ethtool("--set-priv-flags", "tls-rx-resync-by-tag", "on")
     try:
         changes = fetch(AES256)
     finally:
         ethtool("--set-priv-flags", "tls-rx-resync-by-tag", "off")
     assert changes["rx_tls_decrypted_bytes"] > (0.5 if LOSSY else 0.9) * _BYTES, changes
-    _no_errors(changes)
+    return received_by_the_card(changes)
 
 
 def test_resync_brings_offload_back() -> dict[str, object]:
     """The stack's answers are often too late (the card has lost its place again), but not always."""
     for _ in range(_FETCHES):
         changes = fetch(AES128)
-        received_by_the_card(changes)
+        details = received_by_the_card(changes)
         questions = ("rx_tls_resync_req_end", "rx_tls_resync_req_skip")
         assert changes["rx_tls_resync_req_start"] == sum(changes[name] for name in questions)
         if not LOSSY or changes["rx_tls_resync_res_ok"]:
             break
     assert not LOSSY or changes["rx_tls_resync_res_ok"], changes
     assert not LOSSY or changes["TlsRxDeviceResync"], changes
-    names = ("rx_tls_resync_req_start", "rx_tls_resync_res_ok")
-    return {name: changes[name] for name in names}
+    return {"rx_tls_resync_req_start": changes["rx_tls_resync_req_start"], **details}
 
 
 def test_a_suite_that_the_kernel_does_not_offload_goes_in_software() -> None:
@@ -213,7 +220,7 @@ def test_a_suite_that_the_kernel_does_not_offload_goes_in_software() -> None:
     _no_errors(changes)
 
 
-def test_switched_off_it_goes_in_software_and_on_again_on_the_card() -> None:
+def test_switched_off_it_goes_in_software_and_on_again_on_the_card() -> dict[str, object]:
     ethtool("-K", "tls-hw-tx-offload", "off", "tls-hw-rx-offload", "off")
     try:
         changes = download(AES128)
@@ -222,7 +229,7 @@ def test_switched_off_it_goes_in_software_and_on_again_on_the_card() -> None:
     assert changes["TlsTxSw"] == 1, changes
     assert not changes["TlsTxDevice"], changes
     assert not changes["tx_tls_encrypted_packets"]
-    sent_by_the_card(download(AES128))
+    return sent_by_the_card(download(AES128))
 
 
 TESTS = [
