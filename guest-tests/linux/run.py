@@ -19,8 +19,8 @@ import strparser
 from tlsnic.qemu.linux_rows import ROW_OF, row_of
 
 _BAD_WIRE_ATTEMPTS = 3
-"""Of a test over a bad wire, with a kernel that misreads record headers: about one transfer in thirty
-meets that."""
+"""Of a test over a bad wire, with a kernel that misreads record headers: some transfers in a hundred
+meet that."""
 
 
 def main(names: list[str]) -> int:
