@@ -80,6 +80,7 @@ def test_builds_without_a_word_from_compiler_and_sparse(monkeypatch, tmp_path):
         shutil.copy(path, tmp_path)
     # A user's, who does not look where root's programs are.
     monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    monkeypatch.setenv("LC_CTYPE", "C.UTF-8")
     tree = ensure(headers, root, Console()) / "tree"
     assert _kernel_module._make(tree, tmp_path, guest.release) == ""
     assert (tmp_path / _kernel_module.MODULE).read_bytes().startswith(b"\x7fELF")

@@ -101,7 +101,8 @@ def test_own_library_must_be_a_loadable_libvfio_user(
     with pytest.raises(PartError, match="cannot be loaded"):
         parts.libvfio_user_path(make=False)
     libm = ctypes.util.find_library("m")
-    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    ldconfig = ["/sbin/ldconfig", "-p"]
+    listed = subprocess.run(ldconfig, capture_output=True, text=True, check=True).stdout
     path = next(line.split()[-1] for line in listed.splitlines() if f"{libm} (" in line)
     monkeypatch.setenv("TLSNIC_LIBVFIO_USER", path)
     with pytest.raises(PartError, match="is not a libvfio-user") as caught:

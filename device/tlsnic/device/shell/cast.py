@@ -70,6 +70,8 @@ class Terminal:
         }
         self._pid, self._terminal = pty.fork()
         if self._pid == 0:  # pragma: no cover (another process)
+            # As at a terminal, also when this program was started in the background.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             with contextlib.suppress(OSError):
                 if folder is not None:
                     os.chdir(folder)

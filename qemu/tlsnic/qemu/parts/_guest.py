@@ -7,10 +7,12 @@ an emulated CPU runs Python about 29 times slower than the host does.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -383,6 +385,10 @@ def _as_root_in_appearance() -> list[str]:
     """
     if os.geteuid() == 0:
         return []
+    mapped = ["unshare", "--user", "--map-root-user"]
+    with contextlib.suppress(OSError):
+        if not subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode:
+            return [*mapped, "--"]
     if shutil.which("fakeroot"):
         return ["fakeroot", "--"]
     return []
