@@ -56,8 +56,8 @@ mount --bind /dev/null "$1/dev/null"
 mount --rbind /proc "$1/proc"
 mount --bind "$2" "$1/{_BUILD}"
 trap 'chown -R "$4" "$2"' EXIT
-env -i PATH="$PATH" LANG=C chroot "$1" /usr/bin/make -s -C /{_BUILD} KDIR="/lib/modules/$3/build" W=1 C="$5" \\
-    CHECK=/usr/bin/sparse -j2
+env -i PATH="$PATH" LANG=C chroot "$1" \\
+    /usr/bin/make -s -C /{_BUILD} KDIR="/lib/modules/$3/build" W=1 C="$5" CHECK=/usr/bin/sparse -j2
 """
 
 
