@@ -12,6 +12,7 @@ from near import (
     NEAR_ADDRESS,
     Changes,
     far,
+    far_run,
     flows_left,
     openssl_server,
     prepare_files,
@@ -21,13 +22,6 @@ from near import (
 _BYTES = 200_000_000
 _PORT = 4453
 _WAIT_S = 180.0
-
-
-def _far_run(*argv: str) -> dict[str, object]:
-    done = far("run", argv=list(argv), wait_s=_WAIT_S, timeout_s=_WAIT_S + 10)
-    assert isinstance(done, dict)
-    assert not done["status"], done["error"]
-    return done
 
 
 def _counted(changes: Changes) -> dict[str, int]:
@@ -47,7 +41,7 @@ def test_curl_fetches_200_mb() -> dict[str, object]:
     changes = Changes()
     with openssl_server("-WWW", "-sendfile", port=_PORT, suite=AES128):
         words = ("curl", "--silent", "--show-error", "--insecure", "--tls-max", "1.2")
-        got = _far_run(*words, f"https://{NEAR_ADDRESS}:{_PORT}/data")
+        got = far_run(*words, f"https://{NEAR_ADDRESS}:{_PORT}/data", wait_s=_WAIT_S)
     (HOME / "data").unlink()
     assert (got["bytes"], got["sha256"]) == (_BYTES, digest), got["error"]
     counted = _counted(changes)
@@ -77,7 +71,8 @@ def test_socat_sends_200_mb() -> dict[str, object]:
         with openssl_server(*options, port=_PORT, suite=AES128, stdout=writer_fd):
             os.close(writer_fd)
             words = f"verify=0,openssl-max-proto-version=TLS1.2,cipher={AES128}"
-            _far_run("socat", "-u", "OPEN:bulk", f"OPENSSL:{NEAR_ADDRESS}:{_PORT},{words}")
+            target = f"OPENSSL:{NEAR_ADDRESS}:{_PORT},{words}"
+            far_run("socat", "-u", "OPEN:bulk", target, wait_s=_WAIT_S)
             wait_for(lambda: size_bytes >= _BYTES, "all data", wait_s=_WAIT_S)
     finally:
         thread.join(_WAIT_S)

@@ -70,13 +70,13 @@ def _record_failures(report: Report, folder: Path, setup: Setup) -> None:
     Not the first time: recording makes receive several times slower.
     """
     failed = [result.name for result in report.results if result.outcome == FAILED]
-    some = [name for name in failed if body_and_test(name)][:MOST_RECORDED]
+    places = {name: place for name in failed if (place := body_and_test(name))}
+    some = list(places)[:MOST_RECORDED]
     if not some:
         return
     print(f"--- running again with a record of the card: {', '.join(some)}", file=sys.stderr)
-    found = list(filter(None, map(body_and_test, some)))
-    bodies = list(dict.fromkeys(body for body, _ in found))
-    chosen = ",".join(dict.fromkeys(test for _, test in found))
+    bodies = list(dict.fromkeys(places[name][0] for name in some))
+    chosen = ",".join(dict.fromkeys(places[name][1] for name in some))
     with contextlib.suppress(VmDiedError, GuestTimeoutError):  # told before, or kept all the same
         again, _ = _run(bodies, chosen, setup, lambda _data: None, folder)
         if again is not None and again.ok:

@@ -7,12 +7,10 @@ an emulated CPU runs Python about 29 times slower than the host does.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import stat
-import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from tlsnic.qemu.parts._apt import BACKPORTS, SUITE, Archive, package_version, u
 from tlsnic.qemu.parts._cache import Recipe
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
-from tlsnic.qemu.parts._run import run
+from tlsnic.qemu.parts._run import AS_MAPPED_ROOT, run, works
 
 KERNEL_VARIABLE = "TLSNIC_KERNEL"
 INITRD_VARIABLE = "TLSNIC_INITRD"
@@ -385,10 +383,8 @@ def _as_root_in_appearance() -> list[str]:
     """
     if os.geteuid() == 0:
         return []
-    mapped = ["unshare", "--user", "--map-root-user"]
-    with contextlib.suppress(OSError):
-        if not subprocess.run([*mapped, "true"], capture_output=True, check=False).returncode:
-            return [*mapped, "--"]
+    if works([*AS_MAPPED_ROOT, "true"]):
+        return [*AS_MAPPED_ROOT, "--"]
     if shutil.which("fakeroot"):
         return ["fakeroot", "--"]
     return []

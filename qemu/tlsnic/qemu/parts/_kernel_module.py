@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tlsnic.qemu.parts._cache import Recipe, ensure
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
 from tlsnic.qemu.parts._guest import own_file
-from tlsnic.qemu.parts._run import CommandError, run
+from tlsnic.qemu.parts._run import AS_MAPPED_ROOT, CommandError, run, works
 
 VARIABLE = "TLSNIC_MODULE"
 NAME = "module"
@@ -189,16 +188,12 @@ def _privilege() -> list[str]:
     """What gives a command a mount namespace of its own with the right to mount and chroot."""
     if os.geteuid() == 0:
         return ["unshare", "--mount"]
-    mapped = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") and _works([*mapped, "true"]):
+    mapped = [*AS_MAPPED_ROOT, "--mount"]
+    if works([*mapped, "true"]):
         return mapped
-    if shutil.which("sudo") and _works(["sudo", "-n", "true"]):
+    if works(["sudo", "-n", "true"]):
         return ["sudo", "-n", "unshare", "--mount"]
     raise PartError(
         f"{NAME}: building a kernel module needs root, sudo without a password or a user namespace",
         "allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1, or run as root once",
     )
-
-
-def _works(command: list[str]) -> bool:
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
