@@ -72,7 +72,8 @@ def test_answers_that_are_off_by_one_show_in_the_history_of_the_flow(tmp_path):
     status, _ = run_broken("answers", tmp_path)
     assert status == 1
     events, _ = history(tmp_path)
-    assert events[-1]["event"] == "HALTED"
+    # The card halts the flow, unless the stack gives the connection up before a whole record came.
+    assert events[-1]["event"] in ("HALTED", "RESET")
     *_, (given, right) = numbers(events)
     assert right == given + 1
 
