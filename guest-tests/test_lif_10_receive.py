@@ -16,7 +16,7 @@ from tlsnic.driver.errors import DeviceGoneError, SendTagDeadError
 pytestmark = [pytest.mark.row("LIF-10"), pytest.mark.deadline(60)]
 
 DEADLINE_S = 60.0
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 GCM13 = CipherSuite.TLS13_AES_128_GCM
 
 

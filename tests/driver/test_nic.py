@@ -60,16 +60,16 @@ def test_a_frame_that_comes_during_the_wait_ends_it(device, attach, kind):
     queue.ready = ready
 
     def wire():
-        asleep.wait(5)
+        asleep.wait()
         device.deliver(b"x" * 60)
 
     far = threading.Thread(target=wire)
     far.start()
     started = time.monotonic()
-    packet = nic.receive(5)
+    packet = nic.receive(60)
     far.join()
     assert packet.data == b"x" * 60
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 30
 
 
 def test_a_completion_between_looking_and_arming_is_not_missed(device, attach):
@@ -84,8 +84,8 @@ def test_a_completion_between_looking_and_arming_is_not_missed(device, attach):
 
     queue.arm = late_frame_then_arm
     started = time.monotonic()
-    assert queue.wait(5)
-    assert time.monotonic() - started < 1
+    assert queue.wait(60)
+    assert time.monotonic() - started < 30
 
 
 def test_few_vectors_are_shared(device, attach):

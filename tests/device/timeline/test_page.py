@@ -1,8 +1,6 @@
 """The page in a real browser, as its user has it: pointer, wheel, keys, both themes."""
 
 import json
-import statistics
-import time
 
 import numpy as np
 import pytest
@@ -278,27 +276,17 @@ def test_a_hundred_thousand_packets(page, tmp_path):
     write_html([big_flow()], path, "big.pcapng")
     assert path.stat().st_size < 10_000_000
     page.problems.clear()
-    started_s = time.monotonic()
     page.open(path)
-    opened_s = time.monotonic() - started_s
     assert page.run("timeline.packets") == MANY
+    whole = view(page)
     for _ in range(12):
         page.mouse("Wheel", 700, 300, deltaX=0, deltaY=-120)
+    assert view(page)["t1"] - view(page)["t0"] < (whole["t1"] - whole["t0"]) / 4
     for _ in range(12):
         page.mouse("Wheel", 700, 300, deltaX=0, deltaY=120)
-    drawing_ms = page.run("timeline.drawings")
-    started_s = time.monotonic()
+    assert view(page) == pytest.approx(whole)
+    assert len(page.run("timeline.drawings")) > 1
     at = page.run(f"timeline.place({MANY // 2})")
     page.mouse("Moved", **at)
-    named_s = time.monotonic() - started_s
     assert "packet " in tip(page)
     assert page.problems == []
-    middle_ms = statistics.median(drawing_ms)
-    print(
-        f"{path.stat().st_size} bytes, open in {opened_s:.2f} s, drawn in {middle_ms:.0f} ms,"
-        f" named in {named_s:.2f} s"
-    )
-    # 60 ms is what people take for at once; here with room for a machine that does other things.
-    assert middle_ms < 200
-    assert named_s < 2
-    assert opened_s < 20

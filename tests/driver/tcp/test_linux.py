@@ -148,7 +148,8 @@ def test_connect_and_two_megabytes_both_ways(join, namespace, address, impairmen
         peer.join(TIMEOUT_S)
     assert peer.got == (sent, SIZE)
     assert (peer.sent, SIZE) == (got, count)
-    assert (connection.statistics.retransmits > 0) is bool(impairments)
+    # Over a clean wire, too, a busy machine can be later than a retransmission timer.
+    assert connection.statistics.retransmits > 0 or not impairments
     assert connection.config.timestamps
     assert connection.sender.sack
 
