@@ -149,12 +149,12 @@ def test_tcp_runs_both_ways_in_super_frames(interrupts, family):
                 connection.settimeout(8)
                 receive_all(connection)
                 connection.sendall(content)
-        finished.wait(8)
+        finished.wait(60)
         two.bridge.stop()
 
     def client():
-        assert listening.wait(8)
-        with socket.create_connection(address, timeout=8) as connection:
+        assert listening.wait(60)
+        with socket.create_connection(address, timeout=60) as connection:
             connection.sendall(content)
             receive_all(connection)
         finished.set()

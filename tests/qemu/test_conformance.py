@@ -86,7 +86,6 @@ def test_results_of_the_second_guest_keep_their_names_apart():
     assert result.name == "a[vfio-pci]"
 
 
-@pytest.mark.timeout(100)
 def test_a_short_run_on_the_host(tmp_path, capfd):
     out = tmp_path / "out.json"
     status = conformance.main(parsed("--rows", "NET-04", "--json", str(out)))

@@ -161,10 +161,10 @@ def test_sockets_of_the_host(tmp_path, traffic, version):
     assert sockets.receive(token=client, count=len(data)) == data
     sockets.send(token=client, block=b"the end", end=True)
     # Data that comes behind a good-bye of one's own is an error to OpenSSL.
-    assert sockets.state(token=offer["token"], count=13, wait_s=5.0)["ended"]
+    assert sockets.state(token=offer["token"], count=13, wait_s=60.0)["ended"]
     sockets.send(token=offer["token"], block=b"", end=True)
     for token, count in ((offer["token"], 13), (client, len(data) + 1)):
-        state = sockets.state(token=token, count=count, wait_s=5.0)
+        state = sockets.state(token=token, count=count, wait_s=60.0)
         assert (state["ended"], state["error"]) == (True, "")
         assert state["version"] == (f"TLSv{version}" if version else "")
     sockets.close_all()

@@ -61,9 +61,9 @@ def test_stop_all_ends_programs_of_other_threads_and_starts_none() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        assert up.wait(20)
+        assert up.wait(60)
         _run.stop_all()
-        thread.join(20)
+        thread.join(60)
         assert [type(error) for error in errors] == [StoppedError]
         with pytest.raises(StoppedError):
             run(["true"])
@@ -81,7 +81,7 @@ def test_one_part_that_fails_stops_the_others_and_is_the_one_reported(
         run(_ENDLESS, on_line=lambda line: up.set())
 
     def fails(console: Console) -> None:
-        assert up.wait(20)
+        assert up.wait(60)
         raise PartError("no such mirror", "try another")
 
     monkeypatch.setattr(parts, "guest", endless)
@@ -170,7 +170,7 @@ def test_long_step_is_mentioned_again_away_from_a_terminal(monkeypatch: pytest.M
     stream = Watched()
     with Console(stream).step("guest", "packages") as step:
         step.fraction = 0.25
-        assert told.wait(20)
+        assert told.wait(60)
     assert re.match(r"guest: packages 25% \d+ s so far\n", stream.getvalue())
 
 

@@ -16,7 +16,6 @@ from tlsnic.qemu.run import GuestResult, run_in_guest
 from tlsnic.qemu.vm import Setup
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.timeout(20)
 
 
 @pytest.fixture(autouse=True)
@@ -86,13 +85,23 @@ def test_a_guest_that_ends_without_a_status_has_died(mode, words):
         assert "Attempted to kill init" in caught.value.console
 
 
+def not_in_time(mode):
+    """The error of a guest that came so far in its time: more of it on a machine that is slow."""
+    for timeout_s in (1, 5, 25):
+        with pytest.raises(errors.GuestTimeoutError) as caught:
+            run(mode, timeout_s=timeout_s)
+        error = caught.value
+        if "Linux booting" in error.console and (mode == "never-boots") == ("boot" in str(error)):
+            break
+    return error
+
+
 def test_a_guest_that_does_not_boot_in_time_is_told_from_one_that_does_not_finish():
-    with pytest.raises(errors.GuestTimeoutError, match="did not boot") as caught:
-        run("never-boots", timeout_s=1)
-    with pytest.raises(errors.GuestTimeoutError, match="did not finish the command"):
-        run("sleeps", timeout_s=1)
-    assert caught.value.exit_status == errors.EXIT_TIMEOUT
-    assert "Linux booting" in caught.value.console
+    error = not_in_time("never-boots")
+    assert "did not boot" in str(error)
+    assert error.exit_status == errors.EXIT_TIMEOUT
+    assert "Linux booting" in error.console
+    assert "did not finish the command" in str(not_in_time("sleeps"))
 
 
 def test_a_guest_that_ignores_every_request_is_killed():
@@ -178,9 +187,9 @@ def test_killing_the_runner_at_any_moment_leaves_no_process(private_places, mome
             name, pid = line.rsplit(maxsplit=1)
             if name != "output" and os.path.exists(f"/proc/{pid}"):
                 pidfds.append(os.pidfd_open(int(pid)))
-    assert runner.wait(10) != 0
+    assert runner.wait(60) != 0
     for pidfd in pidfds:
-        assert select.select([pidfd], [], [], 5)[0], "a child outlived its runner"
+        assert select.select([pidfd], [], [], 30)[0], "a child outlived its runner"
         os.close(pidfd)
     if number == signal.SIGKILL:
         workdir.remove_stale()

@@ -21,7 +21,7 @@ from tlsnic.driver.bus import open_bus
 from tlsnic.driver.nic import Nic
 from tlsnic.qemu.parts import PartError, libvfio_user_path
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture(autouse=True)

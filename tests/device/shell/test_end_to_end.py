@@ -36,7 +36,7 @@ def standing(tmp_path_factory):
     process = start_device(folder)
     yield folder
     process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
 
 
 def start_device(folder):
@@ -57,7 +57,7 @@ def device(tmp_path):
     yield process
     if process.poll() is None:
         process.terminate()
-    process.wait(timeout=20)
+    process.wait(timeout=60)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_device_that_ends_and_is_started_again(device, tmp_path, terminals):
     terminal = terminals("shell", "--socket", f"{tmp_path}/a.sock")
     terminal.wait_for(PROMPT)
     device.send_signal(signal.SIGTERM)
-    device.wait(timeout=20)
+    device.wait(timeout=60)
     terminal.press("info\r")
     terminal.wait_for(r"Connect again\? \[y/N\]\s*$")
     again = start_device(tmp_path)
@@ -143,7 +143,7 @@ def test_device_that_ends_and_is_started_again(device, tmp_path, terminals):
         assert terminal.wait() == 0
     finally:
         again.terminate()
-        again.wait(timeout=20)
+        again.wait(timeout=60)
 
 
 def test_script_for_programs(driver, tmp_path):

@@ -12,7 +12,7 @@ from tlsnic.device.shell.table import COMMANDS
 from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "shell.py"
-MOST_S = 100
+MOST_S = 300
 
 
 @pytest.mark.slow

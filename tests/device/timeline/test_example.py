@@ -18,7 +18,7 @@ from tlsnic.device.trace.reader import read_trace
 from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 ROOT = Path(__file__).resolve().parents[3]
-MOST_S = 100
+MOST_S = 300
 KEY_LOG = re.compile(r"[0-9a-f]{64,}")
 
 pytestmark = [

@@ -40,7 +40,7 @@ def test_register_accesses_of_a_real_client_are_in_the_file(tmp_path):
 def test_the_files_are_whole_before_anything_happens(tmp_path):
     capture, record = tmp_path / "c.pcapng", tmp_path / "life.record"
     with DeviceProcess(tmp_path, "null", capture=str(capture), record=str(record)) as device:
-        device.await_log(["listening on"], 10.0)
+        device.await_log(["listening on"], 60.0)
         for path in (capture, record):
             first = next(iter(read_trace(str(path))))
             assert time.time_ns() - 60 * 10**9 < first.timestamp_ns < time.time_ns()
@@ -49,7 +49,7 @@ def test_the_files_are_whole_before_anything_happens(tmp_path):
 def test_a_full_disk_ends_the_capture_and_not_the_card(tmp_path):
     with DeviceProcess(tmp_path, "null", capture="/dev/full") as device:
         first, second = read_magic(device), read_magic(device)
-        log = device.await_log(["No space left on device"], 10.0)
+        log = device.await_log(["No space left on device"], 60.0)
         assert device.alive
         assert first == second
     assert "cannot write capture /dev/full" in log

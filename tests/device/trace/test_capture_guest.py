@@ -144,7 +144,7 @@ def test_tshark_reads_and_decrypts_a_guest_run_with_its_bus_by_name(tmp_path: Pa
                 on_call={"peer.send": send},
                 files={name: tmp_path / name for name in ("cert.pem", "key.pem")},
                 setup=prepare("tcg"),
-                timeout_s=110,
+                timeout_s=300,
             )
         finally:
             for client in clients:

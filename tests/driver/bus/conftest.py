@@ -243,7 +243,7 @@ class FakeServer:
             if sock is not None:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
-        self.thread.join(5)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         self.listener.close()
         os.close(self.area_fd)

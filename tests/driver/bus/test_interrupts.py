@@ -38,7 +38,7 @@ def test_a_subset_leaves_the_other_vectors_pending(make):
     interrupts = make(3)
     fire(interrupts, 0)
     fire(interrupts, 1)
-    assert interrupts.poll(1, (1, 2)) == {1: 1}
+    assert interrupts.poll(30, (1, 2)) == {1: 1}
     assert interrupts.wait(2, 0) == 0
     assert interrupts.drain() == {0: 1}
 
@@ -55,10 +55,10 @@ def test_a_masked_vector_stays_pending_until_it_is_unmasked(make):
     interrupts.mask(1)
     fire(interrupts, 1, 2)
     fire(interrupts, 0)
-    assert interrupts.poll(1) == {0: 1}
+    assert interrupts.poll(30) == {0: 1}
     assert interrupts.wait(1, 0) == 0
     interrupts.unmask(1)
-    assert interrupts.poll(1) == {1: 2}
+    assert interrupts.poll(30) == {1: 2}
 
 
 @pytest.mark.parametrize("vector", [-1, 2])
@@ -98,7 +98,7 @@ def test_the_watched_descriptor_is_served_while_waiting(make):
     assert served == [b"a"]
     os.write(write_end, b"b")
     fire(interrupts, 0)
-    assert interrupts.poll(1) == {0: 1}
+    assert interrupts.poll(30) == {0: 1}
     assert served == [b"a", b"b"]
     os.close(read_end)
     os.close(write_end)
@@ -113,7 +113,7 @@ def test_a_watch_that_ends_ends_the_wait_once(make):
     assert interrupts.poll(30) == {}
     assert time.monotonic() - begin < 10
     fire(interrupts, 0)
-    assert interrupts.poll(1) == {0: 1}
+    assert interrupts.poll(30) == {0: 1}
     assert calls == [1]
     os.close(read_end)
 

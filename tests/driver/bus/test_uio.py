@@ -59,9 +59,9 @@ def test_interrupts_are_counted_from_when_they_are_enabled(bus, sysfs, interrupt
     assert not sysfs.command() & pci.COMMAND_INTX_DISABLE
     assert interrupts.poll(0) == {}
     interrupt(8)
-    assert interrupts.poll(1) == {0: 1}
+    assert interrupts.poll(30) == {0: 1}
     interrupt(11)
-    assert interrupts.wait(0, 1) == 3
+    assert interrupts.wait(0, 30) == 3
 
 
 def test_the_count_wraps_at_32_bits(bus, sysfs, interrupt):
@@ -70,14 +70,14 @@ def test_the_count_wraps_at_32_bits(bus, sysfs, interrupt):
         file.write("-1\n")  # the kernel prints it signed
     interrupts = bus.intx_enable()
     interrupt(1)
-    assert interrupts.poll(1) == {0: 2}
+    assert interrupts.poll(30) == {0: 2}
 
 
 def test_ack_clears_the_disable_bit_that_the_kernel_set(bus, sysfs, interrupt):
     interrupts = bus.intx_enable()
     bus.set_intx_disable(True)  # what the kernel's handler does
     interrupt(8)
-    assert interrupts.poll(1) == {0: 1}
+    assert interrupts.poll(30) == {0: 1}
     interrupts.ack(0)
     assert not sysfs.command() & pci.COMMAND_INTX_DISABLE
     interrupts.close()

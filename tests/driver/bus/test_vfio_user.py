@@ -21,7 +21,7 @@ from tlsnic.driver.bus import vfio_user_wire as wire
 
 @pytest.fixture
 def bus(server):
-    with open_bus(f"vfio-user:{server.path}", timeout_s=2) as opened:
+    with open_bus(f"vfio-user:{server.path}", timeout_s=30) as opened:
         yield opened
 
 
@@ -216,10 +216,10 @@ def test_a_server_that_hangs_up_while_the_bus_opens_is_an_error_and_leaks_nothin
     server.hang_up_after = after
     if after < 9:
         with pytest.raises(BusGoneError):
-            open_bus(f"vfio-user:{server.path}", timeout_s=2)
+            open_bus(f"vfio-user:{server.path}", timeout_s=30)
         return
     # What the device has is known by then: only its registers read all ones.
-    with open_bus(f"vfio-user:{server.path}", timeout_s=2) as bus:
+    with open_bus(f"vfio-user:{server.path}", timeout_s=30) as bus:
         assert bus.bar(0).read32(0) == 0xFFFFFFFF
         assert bus.gone
 
@@ -264,7 +264,7 @@ def test_msix_vectors_are_connected_in_groups_the_server_can_take(bus, server):
     for vector in range(10):
         server.signal(vfio_abi.PCI_MSIX_IRQ_INDEX, vector)
         server.signal(vfio_abi.PCI_MSIX_IRQ_INDEX, vector)
-    assert interrupts.poll(1) == dict.fromkeys(range(10), 2)
+    assert interrupts.poll(30) == dict.fromkeys(range(10), 2)
     assert bus.config_read(pci.COMMAND, 2) & pci.COMMAND_INTX_DISABLE
     interrupts.close()
     assert server.requests(wire.DEVICE_SET_IRQS)[-1] == struct.pack("<IIIII", 20, 0x21, 2, 0, 0)
@@ -302,7 +302,7 @@ def test_intx_is_enabled_in_the_command_register_and_unmasked_by_ack(bus, server
     interrupts = bus.intx_enable()
     assert not bus.config_read(pci.COMMAND, 2) & pci.COMMAND_INTX_DISABLE
     server.signal(vfio_abi.PCI_INTX_IRQ_INDEX, 0)
-    assert interrupts.wait(0, 1) == 1
+    assert interrupts.wait(0, 30) == 1
     interrupts.ack(0)
     assert server.requests(wire.DEVICE_SET_IRQS)[-1] == struct.pack("<IIIII", 20, 0x11, 0, 0, 1)
 

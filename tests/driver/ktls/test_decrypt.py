@@ -410,16 +410,16 @@ def test_a_close_wakes_up_who_waits_for_the_rest_of_a_record():
 
     def sbwait(_so, sb, _timeout_s):
         waiting.set()
-        return sb.sbwait(10.0)
+        return sb.sbwait(60)
 
     so.proto.sbwait = sbwait
     so.give(stream.wire[:-1])
     found = []
     reader = threading.Thread(target=lambda: found.append(so.so.recvmsg(100)))
     reader.start()
-    assert waiting.wait(10.0)
+    assert waiting.wait(60)
     so.so.close()
-    reader.join(10.0)
+    reader.join(60)
     assert found[0].at_end
 
 
@@ -454,7 +454,7 @@ def test_a_blocking_read_waits_for_real_workers():
     session, stream = make_stream(GCM12, *sizes)
     so = Receiving(session, workers=ThreadPool(2))
     so.so.so_state &= ~SS_NBIO
-    so.proto.sbwait = lambda _so, sb, _timeout_s: sb.sbwait(10.0)
+    so.proto.sbwait = lambda _so, sb, _timeout_s: sb.sbwait(60)
     for packet in stream.packets(range(0, len(stream.wire), 1448), [True, True, False]):
         so.give(*packet)
     data = b""

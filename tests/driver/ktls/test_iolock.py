@@ -34,7 +34,7 @@ def test_a_thread_that_takes_it_again_at_once_comes_after_those_that_wait():
         threads.append(Thread(target=other, args=(number,)))
         threads[-1].start()
         while len(lock._waiting) <= number:
-            assert queued[number].wait(5)
+            assert queued[number].wait(60)
     lock.release()
     with lock:
         order.append("again")
