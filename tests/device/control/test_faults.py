@@ -310,6 +310,19 @@ def test_held_completions_of_a_queue_that_was_begun_anew_are_forgotten(rig, call
     assert len(rig.queue.reap()) == 1
 
 
+def test_held_completions_up_to_the_end_of_a_ring_are_not_those_of_the_next(rig, call):
+    for _ in range(60):
+        send(rig)
+        rig.queue.reap()
+    call("faults.set", name="hold_completions")
+    send(rig, 4)
+    rig.queue.disable()
+    rig.queue.enable()
+    before = rig.host.read(rig.queue.completion, 1024)
+    call("faults.clear")
+    assert rig.host.read(rig.queue.completion, 1024) == before
+
+
 def test_swallow_interrupts(rig, call):
     call("faults.set", name="swallow_interrupts", vector=0, count=2)
     for vector in (0, 1, 0, 0):

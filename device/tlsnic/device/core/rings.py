@@ -217,6 +217,8 @@ class Queue:
         self.ring = DescriptorRing(parts.host, entry_bytes)
         self.completions = CompletionRing(parts.host, completion_bytes)
         self.state = QueueState.DISABLED
+        self.starts = 0
+        """How often it was started: what was for its rings of before is not for those of now."""
         self.error_code = Diagnostic.NONE
         self.error_address = 0
         self.vector = 0
@@ -263,6 +265,7 @@ class Queue:
         self.vector = vector
         self.error_code, self.error_address = Diagnostic.NONE, 0
         self.state = QueueState.RUNNING
+        self.starts += 1
 
     @staticmethod
     def _checked(base: int, entries: int) -> tuple[int, int]:

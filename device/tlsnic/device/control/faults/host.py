@@ -128,8 +128,8 @@ class HoldCompletions(Fault):
         super().__init__(card, settings)
         self._queue = queues.find(card, settings["kind"], settings["number"])
         self._held: list[tuple[int, bytearray]] = []
-        self._following = 0
-        """Index behind the last one that is held."""
+        self._start = 0
+        """Which start of the queue they belong to."""
         self._vectors: dict[int, None] = {}
 
     def on_access(
@@ -139,9 +139,9 @@ class HoldCompletions(Fault):
         if spot.queue is not queue or spot.purpose != "completion" or not write:
             return None
         host.views(address, length, True)  # a fault is told at once
-        if self._held and spot.entry != self._following:
-            self._held.clear()  # the queue was begun anew
-        self._following = spot.entry + 1 & queue.completions.mask
+        if queue.starts != self._start:
+            self._held.clear()
+            self._start = queue.starts
         entry = bytearray(length)
         self._held.append((address, entry))
         self.acted += 1
@@ -160,8 +160,7 @@ class HoldCompletions(Fault):
 
     def stop(self) -> None:
         held, self._held = self._held, []
-        completions = self._queue.completions
-        if self._queue.state is QueueState.DISABLED or completions.producer != self._following:
+        if self._queue.state is QueueState.DISABLED or self._queue.starts != self._start:
             return  # the memory is the driver's again
         for address, entry in held:
             try:
