@@ -7,18 +7,26 @@ connection ends with an error, nothing hangs, and afterwards the interface works
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 
 from flows import open_flows, sink
+from kernel_log import LOG
 from ktls import digest_of, fetch, flows_left
 from near import (
     AES128,
     FAR_ADDRESS,
     NEAR_ADDRESS,
     Changes,
+    client_context,
+    ethtool,
     far,
     far_run,
+    far_server,
     interface,
     openssl_server,
     prepare_files,
@@ -32,6 +40,7 @@ from tlsnic.abi import registers
 
 _BYTES = 8_000_000
 _PORT = 4453
+_SINK_PORT = 4454
 _MANY = 50
 
 
@@ -122,6 +131,75 @@ def test_link_flap_by_the_cable() -> None:
     works()
 
 
+@contextlib.contextmanager
+def one_queue() -> Iterator[None]:
+    """All packets go over queue 0, meanwhile."""
+    ethtool("-L", "combined", "1")
+    try:
+        yield
+    finally:
+        ethtool("-L", "combined", "2")
+
+
+class _Sender(threading.Thread):
+    """Sends to a connection, without haste, until it is told to stop."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self._stopped = threading.Event()
+        self._digest = hashlib.sha256()
+        self.sent_bytes = 0
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.01):
+            part = os.urandom(1 << 16)
+            self._connection.sendall(part)
+            self._digest.update(part)
+            self.sent_bytes += len(part)
+
+    def stop(self) -> str:
+        """SHA-256 of all that was sent."""
+        self._stopped.set()
+        self.join()
+        return self._digest.hexdigest()
+
+
+def test_transmit_timeout_is_recovered_from() -> None:
+    """The network stack's watchdog finds a queue that has been stuck for 20 s under TLS."""
+    listen = f"OPENSSL-LISTEN:{_SINK_PORT},cert=cert.pem,key=key.pem,verify=0"
+    changes = Changes()
+    with (
+        one_queue(),
+        far_server("socat", "-u", listen, "CREATE:got", port=_SINK_PORT),
+        socket.create_connection((FAR_ADDRESS, _SINK_PORT)) as plain,
+        client_context().wrap_socket(plain) as connection,
+    ):
+        sender = _Sender(connection)
+        sender.start()
+        try:
+            wait_for(lambda: sender.sent_bytes > 1_000_000, "first megabyte")
+            LOG.expect(r"NETDEV WATCHDOG: .*transmit queue 0 timed out")
+            with fault("hold_completions", kind="TRANSMIT"):
+                wait_for(lambda: changes()["queue_restarts"], "restart", wait_s=60)
+            # The completions that were held for the old ring were for nobody.
+            before = sender.sent_bytes
+            wait_for(lambda: sender.sent_bytes > before + 1_000_000, "another megabyte")
+        finally:
+            digest = sender.stop()
+        size = ("stat", "--format", "%s", "got")
+        wait_for(lambda: int(str(far_run(*size)["text"])) == sender.sent_bytes, "all of it there")
+    assert str(far_run("sha256sum", "got")["text"]).startswith(digest)
+    wait_for(lambda: not flows_left(), "contexts gone")
+    works()
+    counted = changes()
+    assert counted["TlsTxDevice"] == counted["tx_timeouts"] == counted["queue_restarts"] == 1
+    # The card is told anew where in the stream it is.
+    assert counted["tx_tls_presync"] > 0, counted
+    for name in ("device_resets", "tx_tls_fallback", "tx_drop_tls", "diagnostics"):
+        assert not counted[name], counted
+
+
 def test_card_without_room_for_flows() -> None:
     for direction in ("transmit", "receive"):
         with fault("refuse_flows", direction=direction):
@@ -201,6 +279,7 @@ TESTS = [
     test_completions_that_come_late,
     test_stalled_wire,
     test_link_flap_by_the_cable,
+    test_transmit_timeout_is_recovered_from,
     test_card_without_room_for_flows,
     test_questions_that_get_lost,
     test_damaged_frames_are_not_trusted,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import ssl
 
 from near import (
     AES128,
@@ -21,6 +20,7 @@ from near import (
     NEAR_ADDRESS,
     NEAR_ADDRESS6,
     Changes,
+    client_context,
     curl,
     ethtool,
     far,
@@ -87,18 +87,12 @@ def openssl_server_to(file: object, suite: str):
 
 def fetch(suite: str, address: str = FAR_ADDRESS) -> dict[str, int]:
     """This end, OpenSSL with kTLS in Python, fetches `data` from the far end's `openssl s_server`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_ENABLE_KTLS
-    context.set_ciphers(suite)
     changes = Changes()
     digest, size_bytes, head = hashlib.sha256(), 0, b""
     with (
         far_openssl_server("-WWW", port=_FAR_PORT, suite=suite),
         socket.create_connection((address, _FAR_PORT)) as plain,
-        context.wrap_socket(plain) as connection,
+        client_context(suite).wrap_socket(plain) as connection,
     ):
         connection.sendall(b"GET /data HTTP/1.0\r\n\r\n")
         while b"\r\n\r\n" not in head:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -13,11 +12,11 @@ from pathlib import Path
 from flows import open_flows, sink
 from ktls import digest_of
 from near import (
-    AES128,
     FAR_ADDRESS,
     LOSSY,
     NEAR_ADDRESS,
     Changes,
+    client_context,
     curl,
     ethtool,
     far,
@@ -83,12 +82,7 @@ def prepare() -> None:
 
 
 def test_many_flows_leave_no_context() -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_ENABLE_KTLS
-    context.set_ciphers(AES128)
+    context = client_context()
     changes = Changes()
     with far_openssl_server("-WWW", port=_FAR_PORT):
         for number in range(_FLOWS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,8 +33,6 @@ AES256 = "ECDHE-ECDSA-AES256-GCM-SHA384"
 CHACHA = "ECDHE-ECDSA-CHACHA20-POLY1305"
 _DRIVER = Path("/sys/bus/pci/drivers/tlsnic")
 _WAIT_S = 90.0
-# Said of every module that is not part of the kernel's own build, and of slow emulated processors.
-_EXPECTED_WARNINGS = ("taints kernel", "module verification failed", "hrtimer: interrupt took")
 
 control = Channel.open(os.environ["TLSNIC_CONTROL"])
 
@@ -205,17 +204,6 @@ class Changes:
         return {name: value - self._before.get(name, 0) for name, value in now.items()}
 
 
-def warnings(since: int) -> list[str]:
-    """Messages of the kernel from line `since` on, of level warning or worse."""
-    lines = run("dmesg", "--level", "emerg,alert,crit,err,warn").splitlines()[since:]
-    return [line for line in lines if not any(word in line for word in _EXPECTED_WARNINGS)]
-
-
-def warning_count() -> int:
-    """How many lines of level warning or worse there are, for `warnings`."""
-    return len(run("dmesg", "--level", "emerg,alert,crit,err,warn").splitlines())
-
-
 # TLS
 
 
@@ -247,6 +235,17 @@ def far_openssl_server(
 def _openssl_server(*options: str, port: int, suite: str) -> Sequence[str]:
     words = ["openssl", "s_server", "-accept", str(port), "-tls1_2", "-cipher", suite]
     return [*words, "-cert", "cert.pem", "-key", "key.pem", *options]
+
+
+def client_context(suite: str = AES128) -> ssl.SSLContext:
+    """For clients at this end: OpenSSL with the kernel's TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_ENABLE_KTLS
+    context.set_ciphers(suite)
+    return context
 
 
 def curl(port: int, name: str = "data", address: str = NEAR_ADDRESS) -> Mapping[str, object]:

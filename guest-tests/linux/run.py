@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import ktap
 import near
 import strparser
+from kernel_log import LOG
 
 from tlsnic.qemu.linux_rows import ROW_OF, row_of
 
@@ -25,7 +26,6 @@ meet that."""
 
 def main(names: list[str]) -> int:
     """Load the driver, run the tests of each body, unload; 1 when a test failed."""
-    seen = near.warning_count()
 
     def load() -> None:
         near.load()
@@ -33,12 +33,6 @@ def main(names: list[str]) -> int:
 
     def unload() -> None:
         near.unload()
-
-    def no_warnings() -> None:
-        nonlocal seen
-        found = near.warnings(seen)
-        seen = near.warning_count()
-        assert not found, "in the kernel's log:\n" + "\n".join(found)
 
     attempts = 1
     if any("@" in name for name in names) and strparser.misreads_headers():
@@ -48,7 +42,7 @@ def main(names: list[str]) -> int:
     groups = [ktap.Group(ROW_OF["plain"], [load])]
     groups += [_group(name, attempts) for name in names]
     groups.append(ktap.Group(ROW_OF["lifecycle"], [unload], before=lambda: near.set_wire("")))
-    report = ktap.run(groups, no_warnings, os.environ.get("TLSNIC_CHOSEN", ""))
+    report = ktap.run(groups, LOG.check, os.environ.get("TLSNIC_CHOSEN", ""))
     near.tell(report)
     return 0 if report.ok else 1
 
