@@ -113,12 +113,6 @@ int tlsnic_up(struct tlsnic *nic)
 			goto stop;
 		}
 	}
-	/* A table that somebody set names no queue that is not there: ethtool sees to that. */
-	if (!netif_is_rxfh_configured(netdev)) {
-		for (i = 0; i < TLSNIC_RSS_ENTRIES; i++)
-			nic->rss_table[i] = ethtool_rxfh_indir_default(i, nic->num_pairs);
-		tlsnic_hw_set_rss(nic);
-	}
 	for (i = 0; i < nic->num_pairs; i++)
 		napi_enable(&nic->pairs[i]->napi);
 	clear_bit(TLSNIC_DOWN, &nic->state);
@@ -169,6 +163,29 @@ void tlsnic_down(struct tlsnic *nic)
 	tlsnic_pairs_free(nic);
 }
 
+/*
+ * Spread what comes over all queues. A table that somebody has set stays, and names no queue that is
+ * not there: ethtool sees to that.
+ */
+static void tlsnic_spread(struct tlsnic *nic)
+{
+	unsigned int i;
+
+	if (netif_is_rxfh_configured(nic->netdev))
+		return;
+	for (i = 0; i < TLSNIC_RSS_ENTRIES; i++)
+		nic->rss_table[i] = ethtool_rxfh_indir_default(i, nic->num_pairs);
+}
+
+static void tlsnic_resize(struct tlsnic *nic, unsigned int pairs, u32 tx_entries, u32 rx_entries)
+{
+	nic->num_pairs = pairs;
+	nic->tx_entries = tx_entries;
+	nic->rx_entries = rx_entries;
+	tlsnic_spread(nic);
+	tlsnic_hw_set_rss(nic);
+}
+
 /**
  * tlsnic_change - change the number of queues and the sizes of their rings
  * @nic: the device
@@ -190,17 +207,13 @@ int tlsnic_change(struct tlsnic *nic, unsigned int pairs, u32 tx_entries, u32 rx
 
 	if (running)
 		tlsnic_down(nic);
-	nic->num_pairs = pairs;
-	nic->tx_entries = tx_entries;
-	nic->rx_entries = rx_entries;
+	tlsnic_resize(nic, pairs, tx_entries, rx_entries);
 	if (!running)
 		return 0;
 	error = tlsnic_up(nic);
 	if (!error)
 		return 0;
-	nic->num_pairs = old_pairs;
-	nic->tx_entries = old_tx_entries;
-	nic->rx_entries = old_rx_entries;
+	tlsnic_resize(nic, old_pairs, old_tx_entries, old_rx_entries);
 	if (tlsnic_up(nic))
 		dev_close(nic->netdev);
 	return error;
@@ -494,6 +507,7 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 	nic->hash_types = TLSNIC_HASH_TYPE_IPV4 | TLSNIC_HASH_TYPE_TCP_IPV4 |
 			  TLSNIC_HASH_TYPE_IPV6 | TLSNIC_HASH_TYPE_TCP_IPV6;
 	netdev_rss_key_fill(nic->rss_key, sizeof(nic->rss_key));
+	tlsnic_spread(nic);
 
 	netdev->netdev_ops = &tlsnic_netdev_ops;
 	netdev->ethtool_ops = &tlsnic_ethtool_ops;

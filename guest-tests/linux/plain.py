@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from near import (
     interface,
     run,
     statistics,
+    up,
     wait_for,
 )
 
@@ -128,6 +130,52 @@ def test_hash_and_moderation_settings() -> None:
     ethtool("-C", "rx-usecs", "0", "rx-frames", "0")
 
 
+def test_indirection_table_follows_the_channels() -> None:
+    name = interface()
+    run("ip", "link", "set", name, "down")
+    for count in ("1", "2"):
+        ethtool("-L", "combined", count)
+        assert _receiving_queues() == set(range(int(count)))
+    up()
+    for count in ("1", "2"):
+        ethtool("-L", "combined", count)
+        assert _receiving_queues() == set(range(int(count)))
+    ping(1)
+
+
+def test_indirection_table_that_was_set_keeps_its_queues() -> None:
+    name = interface()
+    ethtool("-X", "equal", "2")
+    for state in ("up", "down"):
+        run("ip", "link", "set", name, state)
+        assert "indirection table" in ethtool("-L", "combined", "1", check=False)
+        assert "Combined:\t2" in ethtool_settings()["queues"]
+        assert _receiving_queues() == {0, 1}
+    ethtool("-X", "equal", "1")
+    for count in ("1", "2"):
+        ethtool("-L", "combined", count)
+        assert _receiving_queues() == {0}
+    up()
+    assert _receiving_queues() == {0}
+    ping(1)
+    ethtool("-X", "default")
+    assert _receiving_queues() == {0, 1}
+
+
+def _receiving_queues() -> set[int]:
+    """The queues in the indirection table: `ethtool -x` has the card's own."""
+    said = ethtool("-x").split("RSS hash key")[0]
+    table = [int(word) for row in re.findall(r"^ *\d+:(.*)$", said, re.M) for word in row.split()]
+    size = 4 * registers.RSS_TABLE_COUNT
+    assert list(_registers()[registers.RSS_TABLE :][:size]) == table
+    return set(table)
+
+
+def _registers() -> bytes:
+    """BAR 0, as `ethtool -d` has it."""
+    return subprocess.check_output(["ethtool", "-d", interface(), "raw", "on"])
+
+
 def test_register_dump_reads_nothing_it_must_not() -> None:
     before = statistics()["diagnostics"]
     assert "54 4c 53 4e" in ethtool("-d")  # MAGIC
@@ -184,9 +232,7 @@ def test_vlan_filter_knows_the_vlans_from_before() -> None:
 
 def _vlan_passes(number: int) -> bool:
     """The card's filter has this VLAN."""
-    dump = subprocess.check_output(["ethtool", "-d", interface(), "raw", "on"])
-    at = registers.VLAN_FILTER + number // 8
-    return bool(dump[at] >> number % 8 & 1)
+    return bool(_registers()[registers.VLAN_FILTER + number // 8] >> number % 8 & 1)
 
 
 def _frames_to(address: str) -> None:
@@ -206,6 +252,8 @@ TESTS = [
     test_each_offload_can_be_switched_off_and_on,
     test_rings_and_queues_change_under_traffic,
     test_hash_and_moderation_settings,
+    test_indirection_table_follows_the_channels,
+    test_indirection_table_that_was_set_keeps_its_queues,
     test_register_dump_reads_nothing_it_must_not,
     test_mtu,
     test_address_changes_while_up,
