@@ -64,7 +64,7 @@ def test_lif_08_99_rekeys(nic, flows, suite):
     flow.write(100)
     flow.send_rest()
     flow.check()
-    assert len(flow.tag._sessions) <= 3
+    assert len(flow.tag._epochs.sessions) <= 3
     assert nic.counters()["TX_DROP_TLS"] == 0
 
 

@@ -211,7 +211,7 @@ def test_keys_of_what_is_acknowledged_are_let_go(card, nic):
         tag.modify_rekey(make_session(GCM13, seed=seed), end)
         stream.framer.rekey(tag.session)
     assert tag.ack(stream.end) == 4
-    assert list(tag._sessions.values()) == [tag.session]
+    assert list(tag._epochs.sessions.values()) == [tag.session]
     start, end = stream.write(100)
     assert stream.send(nic.tx[0], start, end - start & MASK).kind is IN_ORDER
     (entry,) = tag.records
@@ -319,7 +319,7 @@ def test_tls_1_0_sends_records_again_that_the_card_has_forgotten(card, nic):
     check(card, tag, tag.session, bounds[-1])
     assert not card.codes
     tag.ack(bounds[1])
-    tag._software = None  # as if none had been needed before: the chain is not known
+    tag._epochs._software = None  # as if none had been needed before: the chain is not known
     assert stream.send(nic.tx[0], bounds[40], size).kind is OutcomeKind.DROPPED_NO_SYNC_DATA
     assert tag.counters.tx_tls_drop_no_sync_data == 1
 

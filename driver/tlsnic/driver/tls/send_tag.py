@@ -24,21 +24,32 @@ What is encrypted here does not wait for frames that a rate limit holds back: it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from tlsnic.abi.enums import CipherSuite, Diagnostic, TlsFeature, TxFlags, TxStatus
+from tlsnic.abi.enums import CipherSuite, Diagnostic, TlsFeature, TxStatus
 from tlsnic.abi.structures import TlsFlowRateCommand, TxCompletion
 from tlsnic.abi.suites import RecordKind
 from tlsnic.driver.errors import CommandError, ResyncPendingError
 from tlsnic.driver.tls.counters import TlsCounters
+from tlsnic.driver.tls.epochs import Epochs
 from tlsnic.driver.tls.flow_block import flow_block, refused
 from tlsnic.driver.tls.flow_tag import FlowTag
+from tlsnic.driver.tls.posting import (
+    CHECKSUMS,
+    SEGMENT,
+    TLS,
+    VLAN_INSERT,
+    Packet,
+    Payload,
+    payload_bytes,
+    post_plain,
+    post_tls,
+)
 from tlsnic.driver.tls.presync import cbc_suffix, presync_parts
 from tlsnic.driver.tls.records import START_MARKER, Entry, RecordMap
 from tlsnic.driver.tls.session import FlowAddress, ReadableBuffer, TlsSession
-from tlsnic.driver.tx import DmaRange, TxQueue
+from tlsnic.driver.tx import TxQueue
 
 if TYPE_CHECKING:
     from tlsnic.driver.tls.software import SoftwareTls
@@ -46,21 +57,10 @@ if TYPE_CHECKING:
 
 _SEQUENCE_MASK = 0xFFFF_FFFF
 _BEHIND = 1 << 31
-# Plain numbers, as in tx.py.
-_TLS = int(TxFlags.TLS)
-_CHECKSUMS = int(TxFlags.IP_CHECKSUM | TxFlags.L4_CHECKSUM)
-_SEGMENT = int(TxFlags.SEGMENT)
-_VLAN_INSERT = int(TxFlags.VLAN_INSERT)
-_PRESYNC = int(TxFlags.PRESYNC)
-_PREFIX = int(TxFlags.PREFIX)
-_SUFFIX = int(TxFlags.SUFFIX)
-
 _KEYS_IN_CARD = 2  # of the newest epoch and the one before
 _CHAINED_RECORDS = 256  # TLS 1.0: as many records before the newest can be sent again
 _NOWHERE = -1  # no TCP sequence number equals it
 
-Part = ReadableBuffer | DmaRange
-Payload = Part | Sequence[Part]
 Fallback = Literal["presync", "software"]
 
 
@@ -115,10 +115,7 @@ class SendTag(FlowTag):
         features = nic.capabilities.tls_features
         self._can_presync = bool(features & TlsFeature.TX_PRESYNC)
         self.fallback: Fallback = "presync" if self._can_presync else "software"
-        self._first_number = record_number
-        self._sessions = {0: session}
-        self._epoch = 0
-        self._software: SoftwareTls | None = None
+        self._epochs = Epochs(session, record_number)
         self._is_cbc = session.layout.kind is RecordKind.CBC
         self._is_chained = session.suite is CipherSuite.TLS10_AES_CBC_SHA1
         # Next in-order TCP sequence number, as long as the card's state is there; else _NOWHERE.
@@ -156,23 +153,29 @@ class SendTag(FlowTag):
         data whose records were not added, and what `TxQueue.wait_done` and `query` raise.
         """
         buffer = payload if isinstance(payload, bytes | bytearray | memoryview) else None
-        length = _length(payload) if buffer is None else len(buffer)
+        length = payload_bytes(payload) if buffer is None else len(buffer)
         if queue is not self._queue:
             self._move_to(queue)
         if sequence != self._expected or not length:
-            return self._transmit_otherwise(
-                queue, headers, sequence, payload, length, mss, vlan, report
+            outcome = self._transmit_otherwise(
+                Packet(queue, headers, sequence, payload, length, mss, vlan, report)
             )
+            if outcome.ticket is not None:
+                self._ticket = outcome.ticket
+            return outcome
         if buffer is None or self._is_cbc:
-            ticket = self._post_chain(
-                queue, headers, sequence, payload, length, mss, vlan, report, None
+            suffix = b""
+            if self._is_cbc:
+                suffix = cbc_suffix(self.records, self.session, sequence + length & _SEQUENCE_MASK)
+            ticket = post_tls(
+                queue, headers, payload, mss, vlan, report, self.handle, suffix=suffix
             )
         else:
-            flags = _TLS | (_SEGMENT if mss else _CHECKSUMS)
+            flags = TLS | (SEGMENT if mss else CHECKSUMS)
             if vlan is None:
                 vlan = 0
             else:
-                flags |= _VLAN_INSERT
+                flags |= VLAN_INSERT
             header_length = len(headers)
             size = header_length + length
             room = queue.reserve(size)
@@ -186,24 +189,14 @@ class SendTag(FlowTag):
         counters.tx_tls_encrypted_bytes += length
         return Outcome(_IN_ORDER, ticket)
 
-    def _transmit_otherwise(
-        self,
-        queue: TxQueue,
-        headers: ReadableBuffer,
-        sequence: int,
-        payload: Payload,
-        length: int,
-        mss: int,
-        vlan: int | None,
-        report: bool | None,
-    ) -> Outcome:
+    def _transmit_otherwise(self, out: Packet) -> Outcome:
         """Everything but data that is next in order."""
         self._check_alive()
-        out = _Packet(queue, headers, sequence, payload, length, mss, vlan, report)
+        sequence, length = out.sequence, out.length
         if not length:
             # Behind frames that a rate limit holds back, it must wait for them.
             handle = self.handle if self.rate_bytes_per_s else 0
-            return self._post_plain(out, payload, _PLAIN, handle)
+            return Outcome(_PLAIN, post_plain(out, out.payload, handle))
         counters = self.counters
         entry = self.records.get(sequence)
         if entry is START_MARKER:
@@ -211,7 +204,7 @@ class SendTag(FlowTag):
                 counters.tx_tls_ooo += 1
                 counters.tx_tls_drop_bypass_req += 1
                 return _DROPPED_STRADDLING
-            outcome = self._post_plain(out, payload, _PLAIN)
+            outcome = Outcome(_PLAIN, post_plain(out, out.payload))
             counters.tx_tls_ooo += 1
             counters.tx_tls_skip_no_sync_data += 1
             return outcome
@@ -223,19 +216,19 @@ class SendTag(FlowTag):
             return _DROPPED_UNKNOWN
         self.records.within(sequence, length)
         if sequence == self._resync_at:
-            return self._post_presync(out, entry, moves=True)
+            return self._send_presync(out, entry, moves=True)
         outcome = self._transmit_out_of_order(out, entry)
         counters.tx_tls_ooo += 1
         return outcome
 
-    def _transmit_out_of_order(self, out: _Packet, entry: Entry) -> Outcome:
+    def _transmit_out_of_order(self, out: Packet, entry: Entry) -> Outcome:
         """Data of a record that is known, at another place than the card's state."""
         sequence = out.sequence
         end = sequence + out.length & _SEQUENCE_MASK
         if self.is_resync_pending:
             is_new = not _is_before(sequence, self._newest)
             if is_new and entry.start_sequence == sequence and self._can_resume:
-                return self._post_presync(out, entry, moves=True)
+                return self._send_presync(out, entry, moves=True)
             outcome = self._encrypt_here(out) if is_new else self._retransmit(out, entry)
             if _is_before(self._newest, end):
                 self._newest = end
@@ -246,27 +239,27 @@ class SendTag(FlowTag):
             self._lose_step(end)
             return outcome
         if _is_before(expected, end) and self._can_presync:
-            return self._post_presync(out, entry, moves=True)
+            return self._send_presync(out, entry, moves=True)
         return self._retransmit(out, entry)
 
-    def _retransmit(self, out: _Packet, entry: Entry) -> Outcome:
+    def _retransmit(self, out: Packet, entry: Entry) -> Outcome:
         """Bytes that were sent before; the card's state stays."""
         card_can = self._card_can_repeat(entry)
         # Once it is out of step, the card has not seen all records of a TLS 1.0 flow.
         is_parted = self._is_chained and self.is_resync_pending
         if self.fallback == "software" or not card_can or is_parted:
-            software = self._get_software()
+            software = self._epochs.software
             if software.can_reach(self.records, entry.record.number):
                 wire = software.stream(self.records, out.sequence, out.length)
-                return self._post_plain(out, wire, OutcomeKind.SOFTWARE)
+                return Outcome(OutcomeKind.SOFTWARE, post_plain(out, wire))
             if not card_can:
                 self.counters.tx_tls_drop_no_sync_data += 1
                 return _DROPPED_UNKNOWN
-        return self._post_presync(out, entry, moves=False)
+        return self._send_presync(out, entry, moves=False)
 
     def _card_can_repeat(self, entry: Entry) -> bool:
         """Whether the card still has what it takes to encrypt a record again."""
-        if not self._can_presync or entry.session_epoch <= self._epoch - _KEYS_IN_CARD:
+        if not self._can_presync or entry.session_epoch <= self._epochs.newest - _KEYS_IN_CARD:
             return False
         newest = self.records.newest
         if not self._is_chained or self.is_resync_pending or newest is None:
@@ -275,81 +268,37 @@ class SendTag(FlowTag):
         number = at.record.number if isinstance(at, Entry) else newest.record.number + 1
         return number - entry.record.number < _CHAINED_RECORDS
 
-    def _encrypt_here(self, out: _Packet) -> Outcome:
+    def _encrypt_here(self, out: Packet) -> Outcome:
         """New data that the card cannot encrypt: do it here, and send it without TLS."""
-        software, records = self._get_software(), self.records
+        software, records = self._epochs.software, self.records
         first = records.within(out.sequence, out.length)[0].record.number
         if not software.can_reach(records, first):
             self._ask_for_chain(software)
         wire = software.stream(records, out.sequence, out.length)
-        return self._post_plain(out, wire, OutcomeKind.SOFTWARE)
+        return Outcome(OutcomeKind.SOFTWARE, post_plain(out, wire))
 
-    # Posting
+    def _ask_for_chain(self, software: SoftwareTls) -> None:
+        """TLS 1.0: the card knows the last ciphertext block before the record it is at, which is
+        not acknowledged yet."""
+        self._wait_sent()
+        state = self.query()
+        software.know_iv(state.record_number, state.record_iv)
 
-    def _post_presync(self, out: _Packet, entry: Entry, *, moves: bool) -> Outcome:
+    def _send_presync(self, out: Packet, entry: Entry, *, moves: bool) -> Outcome:
         """`moves`: the card's in-order state moves to the end of the packet."""
-        _, headers, sequence, payload, length, mss, vlan, report = out
-        ticket = self._post_chain(
-            out.queue, headers, sequence, payload, length, mss, vlan, report, (entry, moves)
-        )
-        self._ticket = ticket
+        queue, headers, sequence, payload, length, mss, vlan, report = out
+        end = sequence + length & _SEQUENCE_MASK
+        presync = presync_parts(sequence, length, entry, moves, is_cbc=self._is_cbc)
+        suffix = cbc_suffix(self.records, self.session, end) if self._is_cbc else b""
+        ticket = post_tls(queue, headers, payload, mss, vlan, report, self.handle, presync, suffix)
         self.counters.tx_tls_encrypted_packets += 1
         self.counters.tx_tls_encrypted_bytes += length
         if moves:
-            self._expected = sequence + length & _SEQUENCE_MASK
+            self._expected = end
             self._resync_at = None
         return Outcome(OutcomeKind.PRESYNC, ticket)
 
-    def _post_chain(
-        self,
-        queue: TxQueue,
-        headers: ReadableBuffer,
-        sequence: int,
-        payload: Payload,
-        length: int,
-        mss: int,
-        vlan: int | None,
-        report: bool | None,
-        presync: tuple[Entry, bool] | None,
-    ) -> int:
-        """A packet with TLS in parts; `presync`: the record it starts in, whether state moves."""
-        parts: list[tuple[Part, int]] = [(headers, 0), *_data_parts(payload)]
-        if presync is not None:
-            block, prefix = presync_parts(sequence, length, *presync, is_cbc=self._is_cbc)
-            parts[:0] = [(block, _PRESYNC), (prefix, _PREFIX)]
-        if self._is_cbc:
-            end = sequence + length & _SEQUENCE_MASK
-            parts.append((cbc_suffix(self.records, self.session, end), _SUFFIX))
-        return queue.send_chain(
-            parts,
-            flags=_TLS | (_SEGMENT if mss else _CHECKSUMS) | (0 if vlan is None else _VLAN_INSERT),
-            vlan_tci=vlan or 0,
-            send_tag=self.handle,
-            mss=mss,
-            header_length=len(headers),
-            report=report,
-        )
-
-    def _post_plain(
-        self, out: _Packet, payload: Payload, kind: OutcomeKind, handle: int = 0
-    ) -> Outcome:
-        """Send `payload` behind the packet's headers as it is. With `handle`, in the flow's turn."""
-        flags = _SEGMENT if out.mss and out.length else _CHECKSUMS
-        if handle:
-            flags |= _TLS
-        if out.vlan is not None:
-            flags |= _VLAN_INSERT
-        ticket = out.queue.send_chain(
-            [(out.headers, 0), *_data_parts(payload)],
-            flags=flags,
-            vlan_tci=out.vlan or 0,
-            send_tag=handle,
-            mss=out.mss if out.length else 0,
-            header_length=len(out.headers) if flags & (_SEGMENT | _TLS) else 0,
-            report=out.report,
-        )
-        self._ticket = ticket
-        return Outcome(kind, ticket)
+    # From queue to queue
 
     def _move_to(self, queue: TxQueue) -> None:
         """The card serves its queues in turns: what was posted on the old one must leave first."""
@@ -420,12 +369,7 @@ class SendTag(FlowTag):
         it; how many."""
         count = self.records.ack(sequence)
         if count:
-            first = next(iter(self.records), None)
-            oldest = self._epoch if first is None else first.session_epoch
-            for epoch in [epoch for epoch in self._sessions if epoch < oldest]:
-                del self._sessions[epoch]
-            if self._software is not None and first is not None:
-                self._software.forget_before(first)
+            self._epochs.forget_before(next(iter(self.records), None))
         return count
 
     # Commands
@@ -458,8 +402,7 @@ class SendTag(FlowTag):
             raise ValueError(f"no record starts at {tcp_sequence:#x}")
         block = flow_block(session, self.address, tcp_sequence, session.record_number)
         self._rekey(block)
-        self._epoch = self.records.new_epoch(tcp_sequence)
-        self._sessions[self._epoch] = session
+        self._epochs.add(self.records.new_epoch(tcp_sequence), session)
         self.session = session
 
     def _close(self) -> None:
@@ -469,54 +412,9 @@ class SendTag(FlowTag):
     def _let_go(self) -> None:
         self._expected, self._resync_at = _NOWHERE, None
         self._queue = None
-        self._software = None
-        self._sessions.clear()
+        self._epochs.forget_all()
         self.counters.tx_tls_del = 1
         self.nic.forget_send_tag(self)
-
-    # Software
-
-    def _get_software(self) -> SoftwareTls:
-        if self._software is None:
-            from tlsnic.driver.tls.software import SoftwareTls  # noqa: PLC0415 - see there
-
-            self._software = SoftwareTls(self._sessions, self._first_number)
-        return self._software
-
-    def _ask_for_chain(self, software: SoftwareTls) -> None:
-        """TLS 1.0: the card knows the last ciphertext block before the record it is at, which is
-        not acknowledged yet."""
-        self._wait_sent()
-        state = self.query()
-        software.know_iv(state.record_number, state.record_iv)
-
-
-class _Packet(NamedTuple):
-    """The arguments of `transmit`."""
-
-    queue: TxQueue
-    headers: ReadableBuffer
-    sequence: int
-    payload: Payload
-    length: int
-    mss: int
-    vlan: int | None
-    report: bool | None
-
-
-def _length(payload: Payload) -> int:
-    if isinstance(payload, DmaRange):
-        return payload.length
-    if isinstance(payload, bytes | bytearray | memoryview):
-        return len(payload)
-    return sum([part.length if isinstance(part, DmaRange) else len(part) for part in payload])
-
-
-def _data_parts(payload: Payload) -> list[tuple[Part, int]]:
-    """As frame data of a chain."""
-    if isinstance(payload, bytes | bytearray | memoryview | DmaRange):
-        return [(payload, 0)]
-    return [(part, 0) for part in payload]
 
 
 def _is_before(a: int, b: int) -> bool:
