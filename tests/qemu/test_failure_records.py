@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from tlsnic.qemu import conformance, conformance_linux
+from tlsnic.qemu.conformance_handover import REPORT_METHOD
 from tlsnic.qemu.conformance_report import FAILED, PASSED, Report, Result
 from tlsnic.qemu.errors import GuestTimeoutError
 from tlsnic.qemu.failure_records import FailureRecords
@@ -96,7 +97,7 @@ def linux_guests(monkeypatch):
 
     def run_linux(bodies, *, chosen, on_call, record_folder, **_options):
         runs.append((bodies, chosen, record_folder))
-        on_call[conformance.REPORT_METHOD](linux_guests.answers.pop(0).to_json())
+        on_call[REPORT_METHOD](linux_guests.answers.pop(0).to_json())
         return ended
 
     def linux_guests(*answers):

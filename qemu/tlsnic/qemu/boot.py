@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tlsnic.qemu.channel import Channel, Handler
-from tlsnic.qemu.conformance import REPORT_METHOD
+from tlsnic.qemu.conformance_handover import REPORT_METHOD
 from tlsnic.qemu.errors import UserError, VmDiedError
 from tlsnic.qemu.launch import MEMORY_ABOVE_4G_MIB, Machine
 from tlsnic.qemu.peer.data import NEAR_ADDRESS

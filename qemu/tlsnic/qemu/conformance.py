@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlsnic.qemu.conformance_handover import REPORT_METHOD, Handover
 from tlsnic.qemu.conformance_parts import Lane, Part, read_report
 from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
 from tlsnic.qemu.conformance_show import describe, explain, show
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tlsnic.qemu.vm import Setup  # costs the parts and asyncio when it is imported
 
 SUITE = "guest-tests"
-REPORT_METHOD = "conformance.report"
 CONTROL_VARIABLE = "TLSNIC_CONTROL"
 """Set in a guest that has a control channel to the host: its virtio-serial port."""
 GUEST_TIMEOUT_S = 600.0
@@ -306,11 +306,7 @@ def _run_guest(
     from tlsnic.qemu.run import run_in_guest  # noqa: PLC0415
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
-    reports: list[Report] = []
-
-    def take(report: Mapping[str, object]) -> None:
-        reports.append(Report.from_json(report))
-
+    handover = Handover()
     with work_directory() as work, contextlib.ExitStack() as undo:
         records = FailureRecords(work, record_folder, way)
         keep = undo.enter_context(contextlib.ExitStack())
@@ -325,14 +321,14 @@ def _run_guest(
         result = run_in_guest(
             command,
             device_cmd=device_argv(service.far_end.spec, record=records.path_for("device")),
-            on_call={**service.methods(), REPORT_METHOD: take},
+            on_call={**service.methods(), REPORT_METHOD: handover.take},
             on_output=show,
             timeout_s=GUEST_TIMEOUT_S,
             machine=machine,
             env={"TLSNIC_BUS": way},
             setup=setup,
         )
-        report = reports[0] if reports else None
+        report = handover.report
         if not result.exit_status and report is not None and report.ok:
             keep.pop_all()
         elif record_folder is None:

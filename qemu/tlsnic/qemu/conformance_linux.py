@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tlsnic.qemu.conformance import REPORT_METHOD
+from tlsnic.qemu.conformance_handover import REPORT_METHOD, Handover
 from tlsnic.qemu.conformance_report import FAILED, Report, parse_rows
 from tlsnic.qemu.conformance_show import describe, explain, show
 from tlsnic.qemu.errors import GuestTimeoutError, VmDiedError
@@ -47,21 +47,17 @@ def _run(
     on_output: Callable[[bytes], None],
     record_folder: Path | None = None,
 ) -> tuple[Report | None, GuestResult]:
-    reports: list[Report] = []
-
-    def take(report: Mapping[str, object]) -> None:
-        reports.append(Report.from_json(report))
-
+    handover = Handover()
     result = run_linux(
         bodies,
         chosen=chosen,
-        on_call={REPORT_METHOD: take},
+        on_call={REPORT_METHOD: handover.take},
         on_output=on_output,
         timeout_s=_TIMEOUT_S,
         setup=setup,
         record_folder=record_folder,
     )
-    return reports[0] if reports else None, result
+    return handover.report, result
 
 
 def _record_failures(report: Report, folder: Path, setup: Setup) -> None:

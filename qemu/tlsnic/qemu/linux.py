@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlsnic.qemu import parts
 from tlsnic.qemu.channel import Handler
-from tlsnic.qemu.conformance import REPORT_METHOD
+from tlsnic.qemu.conformance_handover import REPORT_METHOD
 from tlsnic.qemu.failure_records import FailureRecords
 from tlsnic.qemu.launch import Machine
 from tlsnic.qemu.linux_rows import ROUTINE
@@ -72,7 +72,7 @@ def run_linux(
 
     With "@lossy" behind its name a body is run over a bad wire. `chosen` is a part of the names of
     the tests to run, or several with commas between. `on_call` takes in the report
-    (`conformance.REPORT_METHOD`). The exit status is 0 when all tests passed; if not, a record of
+    (`conformance_handover.REPORT_METHOD`). The exit status is 0 when all tests passed; if not, a record of
     the card is kept in `record_folder`. Raises as `run_in_guest`.
     """
     return launch_linux(
