@@ -257,9 +257,9 @@ void tlsnic_service_stop(struct tlsnic *nic)
 void tlsnic_quiesce(struct tlsnic *nic)
 {
 	netif_device_detach(nic->netdev);
+	tlsnic_down(nic);
 	if (!tlsnic_hw_gone(nic))
 		tlsnic_counters_keep(nic);
-	tlsnic_down(nic);
 	tlsnic_service_stop(nic);
 	nic->resets++;
 	/* What was asked for until now is about queues that are no more. */
@@ -345,7 +345,8 @@ unlock:
 
 /*
  * Once a second: what came without an interrupt is found all the same, and the rings armed again.
- * When somebody is at the settings, the next second will do.
+ * When somebody is at the settings, the next second will do. The device's counters are fetched for
+ * those who ask where nobody may sleep.
  */
 static void tlsnic_watchdog(struct work_struct *work)
 {
@@ -366,6 +367,7 @@ static void tlsnic_watchdog(struct work_struct *work)
 		}
 		rtnl_unlock();
 	}
+	tlsnic_counters_update(nic);
 	schedule_delayed_work(&nic->watchdog, TLSNIC_WATCHDOG);
 }
 

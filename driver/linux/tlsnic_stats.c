@@ -113,7 +113,7 @@ void tlsnic_stats64(struct net_device *netdev, struct rtnl_link_stats64 *stats)
 		stats->rx_bytes += figures.bytes;
 		stats->rx_dropped += figures.dropped;
 	}
-	/* As of the last look at the device's counters: this must not sleep. */
+	/* Not older than a second or two: this must not sleep, the watchdog does. */
 	stats->multicast = READ_ONCE(nic->counters_now[TLSNIC_COUNTER(RX_MULTICAST)]);
 	stats->rx_missed_errors = READ_ONCE(nic->counters_now[TLSNIC_COUNTER(RX_DROP_NO_BUFFER)]);
 }
@@ -147,7 +147,10 @@ void tlsnic_counters_update(struct tlsnic *nic)
 	mutex_unlock(&nic->counters_lock);
 }
 
-/* The device is about to be reset: keep what it has counted. */
+/*
+ * The device is about to be reset: keep what it has counted. It gets no commands from then on, as
+ * the same figures would be added again.
+ */
 void tlsnic_counters_keep(struct tlsnic *nic)
 {
 	mutex_lock(&nic->counters_lock);
@@ -158,6 +161,7 @@ void tlsnic_counters_keep(struct tlsnic *nic)
 		nic->counters_base[TLSNIC_COUNTER(TX_TLS_CTX)];
 	nic->counters_base[TLSNIC_COUNTER(RX_TLS_DEL)] =
 		nic->counters_base[TLSNIC_COUNTER(RX_TLS_CTX)];
+	tlsnic_admin_stop(nic);
 	mutex_unlock(&nic->counters_lock);
 }
 

@@ -235,6 +235,24 @@ def _vlan_passes(number: int) -> bool:
     return bool(_registers()[registers.VLAN_FILTER + number // 8] >> number % 8 & 1)
 
 
+def test_figures_of_the_interface_are_those_of_the_card() -> None:
+    """Without anybody asking the card, and over a reset of it."""
+    frames, before = 50, _multicast()
+    far_run("ping", "-c", str(frames), "-i", "0.01", "-W", "1", "ff02::1%tap0")
+    wait_for(lambda: _multicast() >= before + frames, "multicast frames counted")
+    counted = _multicast()
+    ethtool("--reset", "dedicated")
+    ping(1)
+    assert counted <= _multicast() < counted + frames
+    assert counted <= statistics()["rx_multicast"] < counted + frames
+
+
+def _multicast() -> int:
+    """What `ip` says of received frames."""
+    (link,) = json.loads(run("ip", "-json", "-statistics", "link", "show", interface()))
+    return int(link["stats64"]["rx"]["multicast"])
+
+
 def _frames_to(address: str) -> None:
     """The far end sends frames to a MAC address, which nobody answers."""
     neighbour = ("neighbour", "replace", _NOBODY, "dev", "tap0", "lladdr", address)
@@ -259,4 +277,5 @@ TESTS = [
     test_address_changes_while_up,
     test_further_addresses_are_filtered,
     test_vlan_filter_knows_the_vlans_from_before,
+    test_figures_of_the_interface_are_those_of_the_card,
 ]
