@@ -13,13 +13,13 @@ Files that the command makes belong to the user in every case.
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from tlsnic.qemu._probe import AS_MAPPED_ROOT, works
+
 TUN: Final = "/dev/net/tun"
-_UNSHARE: Final = ("unshare", "--user", "--map-root-user")
 # Namespaces; TAPs and addresses; a /dev/net/tun that is root's; ping.
 _CAPABILITIES: Final = "+sys_admin,+net_admin,+dac_override,+net_raw"
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "USER", "TERM", "LANG", "TMPDIR", "CI")
@@ -28,10 +28,7 @@ _KEPT_PREFIXES: Final = ("TLSNIC_", "XDG_", "LC_")
 
 def namespace_suffices() -> bool:
     """Whether root of an own user namespace may make network namespaces and TAPs."""
-    if shutil.which(_UNSHARE[0]) is None or not os.access(TUN, os.R_OK | os.W_OK):
-        return False
-    probe = [*_UNSHARE, "--net", "true"]
-    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+    return os.access(TUN, os.R_OK | os.W_OK) and works([*AS_MAPPED_ROOT, "--net", "true"])
 
 
 def through_sudo(command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
@@ -51,7 +48,7 @@ def wrapped(command: Sequence[str]) -> list[str]:
     if os.geteuid() == 0:
         return list(command)
     if namespace_suffices():
-        return [*_UNSHARE, "--", *command]
+        return [*AS_MAPPED_ROOT, "--", *command]
     if shutil.which("sudo") is not None:
         return through_sudo(command, os.environ)
     return list(command)

@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlsnic.qemu._probe import AS_MAPPED_ROOT, works
 from tlsnic.qemu.parts import _host, _initramfs
 from tlsnic.qemu.parts._apt import BACKPORTS, SUITE, Archive, package_version, unpack
 from tlsnic.qemu.parts._cache import Recipe
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
-from tlsnic.qemu.parts._run import AS_MAPPED_ROOT, run, works
+from tlsnic.qemu.parts._run import run
 
 KERNEL_VARIABLE = "TLSNIC_KERNEL"
 INITRD_VARIABLE = "TLSNIC_INITRD"

@@ -14,13 +14,14 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from tlsnic.qemu._probe import AS_MAPPED_ROOT, works
 from tlsnic.qemu.parts import _host
 from tlsnic.qemu.parts._apt import SUITE, Archive, unpack
 from tlsnic.qemu.parts._cache import Recipe, ensure
 from tlsnic.qemu.parts._console import Console
 from tlsnic.qemu.parts._errors import PartError
 from tlsnic.qemu.parts._guest import own_file
-from tlsnic.qemu.parts._run import AS_MAPPED_ROOT, CommandError, run, works
+from tlsnic.qemu.parts._run import CommandError, run
 
 VARIABLE = "TLSNIC_MODULE"
 NAME = "module"

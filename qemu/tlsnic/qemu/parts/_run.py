@@ -151,15 +151,3 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait(_GRACE_S)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-AS_MAPPED_ROOT = ("unshare", "--user", "--map-root-user")
-"""What runs a user's command as root of a user namespace, where the kernel allows that."""
-
-
-def works(command: Sequence[str]) -> bool:
-    """Whether a quick command is there and ends well; nothing of it is shown."""
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        return False
