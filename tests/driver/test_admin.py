@@ -143,8 +143,11 @@ def test_a_command_can_be_waited_for_again(device, attach):
     device.answers = {0x104: {}}
     pending = nic.admin.submit(TlsFlowDestroyCommand(handle=3))
     calls = []
-    with pytest.raises(CommandTimeoutError):
-        nic.admin.result(pending, 0.03, lambda: calls.append(1))
+    for timeout_s in (0.03, 1, 30):
+        with pytest.raises(CommandTimeoutError):
+            nic.admin.result(pending, timeout_s, lambda: calls.append(1))
+        if len(calls) >= 2:
+            break
     assert len(calls) >= 2
     nic.admin.result(pending, 1, device.release)
     assert nic.admin.late_responses == 0

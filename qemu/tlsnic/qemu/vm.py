@@ -23,7 +23,9 @@ from tlsnic.qemu.parts import Guest, Qemu
 from tlsnic.qemu.qmp import Monitor
 from tlsnic.qemu.supervise import Child, describe_status
 
-DEVICE_READY_TIMEOUT_S = 20.0
+DEVICE_READY_TIMEOUT_S = 60.0
+DEVICE_GRACE_S = 10.0
+"""To end in order: captures and records are written to their ends meanwhile."""
 _LIBRARY_VARIABLE = "TLSNIC_LIBVFIO_USER"
 _POLL_S = 0.01
 _TAIL_LINES = 25
@@ -252,7 +254,7 @@ class Vm:
         return _tail(self._work / "device.log")
 
     async def stop(self) -> None:
-        """End QEMU, then the device, in at most some two seconds. Idempotent."""
+        """End QEMU, in at most a second and a half, then the device. Idempotent."""
         if self.qemu is not None and self.qemu.poll() is None:
             if self.monitor is not None:
                 with contextlib.suppress(TimeoutError):
@@ -264,7 +266,7 @@ class Vm:
         if self.monitor is not None:
             await self.monitor.close()
         if self.device is not None:
-            await self.device.finish(grace_s=1.0)
+            await self.device.finish(DEVICE_GRACE_S)
         for sock in self.ports.values():
             sock.close()
         self.ports.clear()

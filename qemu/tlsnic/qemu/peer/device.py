@@ -11,10 +11,10 @@ from pathlib import Path
 from tlsnic.qemu.errors import DeviceDiedError
 from tlsnic.qemu.parts import libvfio_user_path
 from tlsnic.qemu.supervise import Child, describe_status
-from tlsnic.qemu.vm import listens
+from tlsnic.qemu.vm import DEVICE_GRACE_S, listens
 
 LIBRARY_VARIABLE = "TLSNIC_LIBVFIO_USER"
-_READY_TIMEOUT_S = 20.0
+_READY_TIMEOUT_S = 60.0
 _POLL_S = 0.005
 _LOG_BYTES = 1 << 16
 
@@ -103,7 +103,7 @@ class DeviceProcess:
 
     def stop(self) -> int:
         """End it; its exit status."""
-        return self.child.stop()
+        return self.child.stop(DEVICE_GRACE_S)
 
     def __enter__(self) -> DeviceProcess:
         return self
