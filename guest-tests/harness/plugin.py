@@ -39,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ktap", action="store_true", help="KTAP on standard output")
     group.addoption("--rows", default="", help="only these rows: BUS,NET-03")
     group.addoption("--conformance-json", metavar="FILE", help="write the report there")
+    group.addoption(
+        "--share",
+        metavar="N/OF",
+        default="1/1",
+        help="only every OF-th file, from the N-th on: the others have theirs",
+    )
 
 
 @pytest.hookimpl(trylast=True)  # when pytest's own reporter is there already
@@ -66,6 +72,7 @@ class Conformance:
             self._rows = parse_rows(rows) if rows else frozenset(ROWS)
         except ValueError as error:
             raise pytest.UsageError(f"--rows: {error}") from None
+        self._share = share_of(config.getoption("--share", default="1/1"))
         self._folder = Path(__file__).resolve().parents[1]
         self._ktap = bool(config.getoption("--ktap", default=False))
         self._phases: dict[str, list[pytest.TestReport]] = {}
@@ -76,7 +83,8 @@ class Conformance:
             for word in config.args
             if Path(word.partition("::")[0]).resolve() not in (self._folder, *self._folder.parents)
         ]
-        self.report = Report({"side": side()}, complete=not filtered and not named)
+        whole = not filtered and not named and self._share == (1, 1)
+        self.report = Report({"side": side()}, complete=whole)
         if self._ktap:
             # Started by `tlsnic conformance`, which ends it this way: clean up as for Ctrl-C.
             signal.signal(signal.SIGTERM, _interrupt)
@@ -95,8 +103,12 @@ class Conformance:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         kept, left_out = [], []
+        files = list(dict.fromkeys(item.path for item in items if self._is_ours(item)))
+        number, of = self._share
+        mine = set(files[number - 1 :: of])
         for item in items:
-            (kept if not self._is_ours(item) or self._chosen(item) else left_out).append(item)
+            chosen = not self._is_ours(item) or (item.path in mine and self._chosen(item))
+            (kept if chosen else left_out).append(item)
         if left_out:
             config.hook.pytest_deselected(items=left_out)
             items[:] = kept
@@ -251,6 +263,14 @@ def rows_of(item: pytest.Item) -> tuple[str, ...]:
         if row not in ROWS:
             raise pytest.UsageError(f"{item.nodeid}: there is no row {row!r}")
     return rows
+
+
+def share_of(text: str) -> tuple[int, int]:
+    """(1, 2) of "1/2": the first of two shares. UsageError when it is none."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise pytest.UsageError(f"--share {text}: this is no share; the first of two is 1/2")
+    return int(number), int(of)
 
 
 def name_of(item: pytest.Item) -> str:

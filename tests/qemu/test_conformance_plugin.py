@@ -107,6 +107,23 @@ def test_rows_choose(run):
     assert "no row or group" in done.stderr
 
 
+@pytest.mark.parametrize(("share", "names"), [("1/2", ["test_it"]), ("2/2", ["test_more"])])
+def test_a_share_has_every_second_file_and_misses_no_row(run, tmp_path, share, names):
+    (tmp_path / "test_more.py").write_text(f"import pytest\n{GOOD}")
+    done, data = run(GOOD, "--share", share)
+    assert done.returncode == 0
+    assert [test["name"] for test in data["tests"]] == [f"{name}.py::test_good" for name in names]
+    assert list(data["rows"]) == ["NET-01"]
+    assert not data["complete"]
+
+
+@pytest.mark.parametrize("share", ["0/2", "3/2", "1", "one/2"])
+def test_a_share_that_cannot_be_is_refused(run, share):
+    done, _ = run(GOOD, "--share", share)
+    assert done.returncode == 4
+    assert f"--share {share}" in done.stderr
+
+
 def test_a_whole_run_misses_rows_without_tests(run):
     done, data = run(GOOD)
     assert done.returncode != 0

@@ -1,9 +1,10 @@
 """`tlsnic conformance`: the driver conformance suite, on the host or inside a guest.
 
-On the host, pytest runs the tests of guest-tests/, which start a device process of their own. With
---guest, the same tests run in an emulated machine with two cards: one whose wire ends in this
-process (which sends and receives for the tests), one on a TAP in a network namespace of the host.
-The tests of the Linux driver run in a guest of their own (tlsnic.qemu.linux).
+On the host, pytest runs the tests of guest-tests/ (tlsnic.qemu.conformance_host), which start a
+device process of their own. With --guest, the same tests run in an emulated machine with two cards:
+one whose wire ends in this process (which sends and receives for the tests), one on a TAP in a
+network namespace of the host. The tests of the Linux driver run in a guest of their own
+(tlsnic.qemu.linux).
 """
 
 from __future__ import annotations
@@ -14,17 +15,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tlsnic.qemu.conformance_handover import REPORT_METHOD, Handover
-from tlsnic.qemu.conformance_parts import Lane, Part, read_report
+from tlsnic.qemu.conformance_parts import Lane, Part
 from tlsnic.qemu.conformance_report import FAILED, Report, ktap_end, merged, parse_rows
 from tlsnic.qemu.conformance_show import describe, explain, show
 from tlsnic.qemu.errors import EXIT_FAILURE, GuestTimeoutError, UserError, VmDiedError
 from tlsnic.qemu.linux_rows import LINUX_ROWS
-from tlsnic.qemu.supervise import Child, run_async
+from tlsnic.qemu.supervise import run_async
 
 if TYPE_CHECKING:
     from tlsnic.qemu.vm import Setup  # costs the parts and asyncio when it is imported
@@ -35,7 +36,6 @@ CONTROL_VARIABLE = "TLSNIC_CONTROL"
 GUEST_TIMEOUT_S = 600.0
 MOST_RECORDED = 20
 """Failed tests that are run again to be recorded."""
-_CLEAN_UP_S = 10.0
 # Python is some 29 times slower in an emulated guest, so pytest does only what is needed there.
 # Rewriting the assertions alone takes seconds; local variables tell almost as much.
 _GUEST_OPTIONS = (
@@ -132,25 +132,15 @@ def _root() -> Path:
 
 
 def _on_host(args: argparse.Namespace) -> tuple[Report | None, int]:
+    from tlsnic.qemu.conformance_host import SHARES, run_shares  # noqa: PLC0415
     from tlsnic.qemu.workdir import work_directory  # noqa: PLC0415
 
-    folder = str(_root() / SUITE)
+    # Plugins that happen to be installed would make it another suite.
+    extra = ["-p", "no:xdist", "-p", "no:cov"]
+    command = suite_command(args, str(_root() / SUITE), python=sys.executable, extra=extra)
+    chosen = args.rows or args.expression
     with work_directory() as work:
-        path = work / "report.json"
-        # PYTEST_ADDOPTS and plugins that happen to be installed would make it another suite.
-        extra = ["-p", "no:xdist", "-p", "no:cov", "--conformance-json", str(path)]
-        command = suite_command(args, folder, python=sys.executable, extra=extra)
-        status = run_async(_run_child(command, {"PYTEST_ADDOPTS": ""}))
-        return read_report(path), status
-
-
-async def _run_child(command: Sequence[str], env: Mapping[str, str]) -> int:
-    child = Child(command, name="pytest", env=env)
-    try:
-        return await child.ended()
-    finally:
-        # Its own clean-up stops the device and leaves nothing behind, so it gets the time.
-        await child.finish(grace_s=_CLEAN_UP_S)
+        return run_shares(command, work, 1 if chosen else SHARES)
 
 
 # In the shell of `tlsnic boot`
