@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,32 +10,20 @@ import time
 from pathlib import Path
 
 import pytest
+from needs import needs_programs, needs_taps
 
 from tlsnic.device.timeline.reading import read_flows
 from tlsnic.device.trace.reader import read_trace
-from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD_BYTES = 8192 + 22
 """Of `openssl s_client`, which reads its input in pieces of 8 KiB."""
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("ip", "openssl"))), reason="ip or openssl is missing"
-    ),
+    needs_taps,
+    needs_programs("ip", "openssl"),
+    pytest.mark.usefixtures("libvfio_user"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _library():
-    try:
-        libvfio_user_path(make=False)
-    except PartError as error:
-        pytest.skip(f"libvfio-user is not there: {error}")
 
 
 def run_broken(bug, folder):

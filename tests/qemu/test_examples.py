@@ -1,36 +1,17 @@
 """The examples run: what they print, and their exit status, says that every byte came through."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from needs import needs_programs, needs_taps
 
 from tlsnic.device.wire import PcapngReader
-from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_S = 100
-with_traffic = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("ip", "openssl"))), reason="ip or openssl is missing"
-    ),
-]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _library():
-    try:
-        libvfio_user_path(make=False)
-    except PartError as error:
-        pytest.skip(f"libvfio-user is not there: {error}")
+pytestmark = pytest.mark.usefixtures("libvfio_user")
 
 
 def run(name, *options):
@@ -44,8 +25,10 @@ def test_two_cards():
     assert "SHA-256 equal" in run("two_cards.py")
 
 
-@pytest.mark.parametrize("name", [pytest.param("transmit.py", marks=with_traffic),
-                                  pytest.param("receive.py", marks=with_traffic)])  # fmt: skip
+@pytest.mark.root
+@needs_taps
+@needs_programs("ip", "openssl")
+@pytest.mark.parametrize("name", ["transmit.py", "receive.py"])
 def test_tls_to_and_from_openssl(name, tmp_path):
     files = ("--pcap", str(tmp_path), "--bus", "--secrets")
     printed = run(name, "--size", "2", "--seed", "4", *files)
@@ -61,13 +44,8 @@ def test_tls_to_and_from_openssl(name, tmp_path):
 
 
 @pytest.mark.root
-@pytest.mark.skipif(
-    os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-    reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-)
-@pytest.mark.skipif(
-    not all(map(shutil.which, ("ip", "openssl", "curl"))), reason="ip, openssl or curl is missing"
-)
+@needs_taps
+@needs_programs("ip", "openssl", "curl")
 def test_https_server():
     printed = run("https_server.py", "--size", "6", "--seed", "2")
     assert printed.count("equal") == 8, printed

@@ -1,7 +1,6 @@
 """The figures of a real run are those that its own program prints: examples/receive.py."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from needs import needs_programs, needs_taps
 
 from tlsnic.device.timeline.html import make_page
 from tlsnic.device.timeline.model import Fate
 from tlsnic.device.timeline.reading import read_flows
 from tlsnic.device.timeline.summary import describe, shares, summarize
 from tlsnic.device.trace.reader import read_trace
-from tlsnic.qemu.parts import PartError, libvfio_user_path
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST_S = 300
@@ -23,22 +22,10 @@ KEY_LOG = re.compile(r"[0-9a-f]{64,}")
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("ip", "openssl"))), reason="ip or openssl is missing"
-    ),
+    needs_taps,
+    needs_programs("ip", "openssl"),
+    pytest.mark.usefixtures("libvfio_user"),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _library():
-    try:
-        libvfio_user_path(make=False)
-    except PartError as error:
-        pytest.skip(f"libvfio-user is not there: {error}")
 
 
 def assert_numbered_as_in_wireshark(flow, capture):
