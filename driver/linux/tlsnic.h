@@ -382,6 +382,7 @@ void tlsnic_irq_free_service(struct tlsnic *nic);
 int tlsnic_irq_request_pairs(struct tlsnic *nic);
 void tlsnic_irq_free_pairs(struct tlsnic *nic);
 void tlsnic_irq_program(struct tlsnic *nic);
+int tlsnic_irq_of(const struct tlsnic_pair *pair);
 
 /* admin */
 int tlsnic_admin_alloc(struct tlsnic *nic);
@@ -431,6 +432,7 @@ void tlsnic_rx_stop(struct tlsnic_pair *pair);
 int tlsnic_rx_poll(struct tlsnic_pair *pair, int budget);
 
 /* stats */
+extern const struct netdev_stat_ops tlsnic_stat_ops;
 void tlsnic_stats64(struct net_device *netdev, struct rtnl_link_stats64 *stats);
 void tlsnic_counters_update(struct tlsnic *nic);
 void tlsnic_counters_keep(struct tlsnic *nic);

@@ -103,12 +103,18 @@ void tlsnic_irq_program(struct tlsnic *nic)
 		tlsnic_write64(nic, TLSNIC_REG_INT_ENABLE, GENMASK_ULL(nic->max_pairs, 0));
 }
 
+/* The interrupt of a queue pair, its own or the line of all. */
+int tlsnic_irq_of(const struct tlsnic_pair *pair)
+{
+	return pci_irq_vector(pair->nic->pdev, pair->nic->msix ? pair->index + 1 : 0);
+}
+
 static void tlsnic_irq_free_some(struct tlsnic *nic, unsigned int pairs)
 {
 	unsigned int i;
 
 	for (i = 0; i < pairs; i++) {
-		int irq = pci_irq_vector(nic->pdev, i + 1);
+		int irq = tlsnic_irq_of(nic->pairs[i]);
 
 		irq_update_affinity_hint(irq, NULL);
 		free_irq(irq, nic->pairs[i]);
@@ -124,7 +130,7 @@ int tlsnic_irq_request_pairs(struct tlsnic *nic)
 		return 0;
 	for (i = 0; i < nic->num_pairs; i++) {
 		struct tlsnic_pair *pair = nic->pairs[i];
-		int irq = pci_irq_vector(nic->pdev, i + 1);
+		int irq = tlsnic_irq_of(pair);
 
 		snprintf(pair->irq_name, sizeof(pair->irq_name), "%s-%u", nic->netdev->name, i);
 		error = request_irq(irq, tlsnic_pair_handler, 0, pair->irq_name, pair);
@@ -132,7 +138,6 @@ int tlsnic_irq_request_pairs(struct tlsnic *nic)
 			tlsnic_irq_free_some(nic, i);
 			return error;
 		}
-		netif_napi_set_irq(&pair->napi, irq);
 		irq_update_affinity_hint(irq, cpumask_of(cpumask_local_spread(i, NUMA_NO_NODE)));
 	}
 	return 0;

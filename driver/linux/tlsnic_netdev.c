@@ -47,6 +47,8 @@ static void tlsnic_pairs_free(struct tlsnic *nic)
 			continue;
 		tlsnic_tx_free(pair);
 		tlsnic_rx_free(pair);
+		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_TX, NULL);
+		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_RX, NULL);
 		netif_napi_del(&pair->napi);
 		memset(&pair->tx.ring, 0, sizeof(pair->tx.ring));
 		memset(&pair->rx.ring, 0, sizeof(pair->rx.ring));
@@ -62,6 +64,9 @@ static int tlsnic_pairs_alloc(struct tlsnic *nic)
 		struct tlsnic_pair *pair = nic->pairs[i];
 
 		netif_napi_add(nic->netdev, &pair->napi, tlsnic_napi_poll);
+		netif_napi_set_irq(&pair->napi, tlsnic_irq_of(pair));
+		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_TX, &pair->napi);
+		netif_queue_set_napi(nic->netdev, i, NETDEV_QUEUE_TYPE_RX, &pair->napi);
 		error = tlsnic_tx_alloc(pair);
 		if (!error)
 			error = tlsnic_rx_alloc(pair);
@@ -91,9 +96,7 @@ int tlsnic_up(struct tlsnic *nic)
 	unsigned int started = 0, i;
 	int error;
 
-	error = netif_set_real_num_tx_queues(netdev, nic->num_pairs);
-	if (!error)
-		error = netif_set_real_num_rx_queues(netdev, nic->num_pairs);
+	error = netif_set_real_num_queues(netdev, nic->num_pairs, nic->num_pairs);
 	if (!error)
 		error = tlsnic_pairs_alloc(nic);
 	if (error)
@@ -510,9 +513,12 @@ void tlsnic_netdev_init(struct tlsnic *nic)
 			  TLSNIC_HASH_TYPE_IPV6 | TLSNIC_HASH_TYPE_TCP_IPV6;
 	netdev_rss_key_fill(nic->rss_key, sizeof(nic->rss_key));
 	tlsnic_spread(nic);
+	/* Cannot fail before the interface is registered. */
+	netif_set_real_num_queues(netdev, nic->num_pairs, nic->num_pairs);
 
 	netdev->netdev_ops = &tlsnic_netdev_ops;
 	netdev->ethtool_ops = &tlsnic_ethtool_ops;
+	netdev->stat_ops = &tlsnic_stat_ops;
 	netdev->priv_flags |= IFF_UNICAST_FLT | IFF_LIVE_ADDR_CHANGE;
 	netdev->watchdog_timeo = TLSNIC_TX_TIMEOUT;
 	netdev->min_mtu = ETH_MIN_MTU;

@@ -4,6 +4,8 @@
  * few that only the driver can know. The device's begin at zero with each reset; what they were
  * before is added.
  */
+#include <net/netdev_queues.h>
+
 #include "tlsnic.h"
 
 struct tlsnic_counter_name {
@@ -117,6 +119,50 @@ void tlsnic_stats64(struct net_device *netdev, struct rtnl_link_stats64 *stats)
 	stats->multicast = READ_ONCE(nic->counters_now[TLSNIC_COUNTER(RX_MULTICAST)]);
 	stats->rx_missed_errors = READ_ONCE(nic->counters_now[TLSNIC_COUNTER(RX_DROP_NO_BUFFER)]);
 }
+
+static void tlsnic_get_queue_stats_rx(struct net_device *netdev, int index,
+				      struct netdev_queue_stats_rx *stats)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+	struct tlsnic_queue_figures figures;
+
+	tlsnic_queue_read(&nic->pairs[index]->rx.stats, &figures);
+	stats->packets = figures.packets;
+	stats->bytes = figures.bytes;
+	stats->alloc_fail = figures.dropped;
+}
+
+static void tlsnic_get_queue_stats_tx(struct net_device *netdev, int index,
+				      struct netdev_queue_stats_tx *stats)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+	struct tlsnic_queue_figures figures;
+
+	tlsnic_queue_read(&nic->pairs[index]->tx.stats, &figures);
+	stats->packets = figures.packets;
+	stats->bytes = figures.bytes;
+}
+
+/* Of the queues that are not there now. */
+static void tlsnic_get_base_stats(struct net_device *netdev, struct netdev_queue_stats_rx *rx,
+				  struct netdev_queue_stats_tx *tx)
+{
+	struct tlsnic *nic = netdev_priv(netdev);
+
+	rx->packets = 0;
+	rx->bytes = 0;
+	rx->alloc_fail = 0;
+	tx->packets = 0;
+	tx->bytes = 0;
+	netdev_stat_queue_sum(netdev, netdev->real_num_rx_queues, nic->max_pairs, rx,
+			      netdev->real_num_tx_queues, nic->max_pairs, tx);
+}
+
+const struct netdev_stat_ops tlsnic_stat_ops = {
+	.get_queue_stats_rx = tlsnic_get_queue_stats_rx,
+	.get_queue_stats_tx = tlsnic_get_queue_stats_tx,
+	.get_base_stats = tlsnic_get_base_stats,
+};
 
 static void tlsnic_counters_read(struct tlsnic *nic)
 {

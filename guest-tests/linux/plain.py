@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import netdev_family
 from kernel_log import KernelLog
 from near import (
     FAR_ADDRESS,
@@ -16,8 +17,10 @@ from near import (
     far_run,
     far_server,
     interface,
+    load,
     run,
     statistics,
+    unload,
     up,
     wait_for,
 )
@@ -176,6 +179,63 @@ def _registers() -> bytes:
     return subprocess.check_output(["ethtool", "-d", interface(), "raw", "on"])
 
 
+def test_queues_are_known_by_napi_and_interrupt() -> None:
+    name = interface()
+    for count in (1, 2):
+        ethtool("-L", "combined", str(count))
+        found = netdev_family.queues(name)
+        assert {(each.kind, each.number) for each in found} == {
+            (kind, number) for kind in ("rx", "tx") for number in range(count)
+        }
+        assert len({each.napi for each in found}) == count
+        for each in found:
+            assert f"{name}-{each.number}" == _interrupt_name(each.irq)
+    run("ip", "link", "set", name, "down")
+    assert netdev_family.queues(name) == []
+    up()
+    assert len(netdev_family.queues(name)) == 4
+
+
+def _interrupt_name(number: int | None) -> str:
+    """Who asked for an interrupt."""
+    lines = Path("/proc/interrupts").read_text().splitlines()
+    (line,) = [line for line in lines if line.lstrip().startswith(f"{number}:")]
+    return line.split()[-1]
+
+
+def test_figures_of_queues() -> None:
+    name = interface()
+    ping()
+    before = statistics()
+    found = netdev_family.figures_by_queue(name)
+    after = statistics()
+    assert len(found) == 4
+    for (kind, number), figures in found.items():
+        for what in ("packets", "bytes"):
+            limits = [now[f"{kind}{number}_{what}"] for now in (before, after)]
+            assert limits[0] <= figures[f"{kind}_{what}"] <= limits[1]
+    total = netdev_family.figures(name)
+    # Those of a queue that is not there any more count.
+    ethtool("-L", "combined", "1")
+    later = netdev_family.figures(name)
+    ethtool("-L", "combined", "2")
+    for what in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
+        assert total[what] >= sum(figures.get(what, 0) for figures in found.values()), what
+        assert later[what] >= total[what], what
+    assert not total["rx_alloc_fail"]
+
+
+def test_figures_before_the_first_start() -> None:
+    unload()
+    load()
+    name = interface()
+    assert not any(netdev_family.figures(name).values())
+    assert _receiving_queues() == {0, 1}
+    assert len(list(Path(f"/sys/class/net/{name}/queues").glob("?x-*"))) == 4
+    up()
+    ping(1)
+
+
 def test_register_dump_reads_nothing_it_must_not() -> None:
     before = statistics()["diagnostics"]
     assert "54 4c 53 4e" in ethtool("-d")  # MAGIC
@@ -272,6 +332,9 @@ TESTS = [
     test_hash_and_moderation_settings,
     test_indirection_table_follows_the_channels,
     test_indirection_table_that_was_set_keeps_its_queues,
+    test_queues_are_known_by_napi_and_interrupt,
+    test_figures_of_queues,
+    test_figures_before_the_first_start,
     test_register_dump_reads_nothing_it_must_not,
     test_mtu,
     test_address_changes_while_up,
