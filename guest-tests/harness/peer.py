@@ -9,7 +9,7 @@ from harness.environment import Environment
 
 MAC = bytes.fromhex("02746c73ff01")
 """The far end's own address."""
-RECEIVE_TIMEOUT_S = 5.0
+RECEIVE_TIMEOUT_S = 20.0
 
 
 class Peer:

@@ -24,7 +24,7 @@ NOWHERE = 0x7000_0000_0000
 """Is mapped nowhere."""
 MEMORY_BYTES = 1 << 16
 FLAGS = TxFlags.TLS | TxFlags.IP_CHECKSUM | TxFlags.L4_CHECKSUM
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 20.0
 _SEQUENCE_MASK = 0xFFFF_FFFF
 
 Part = bytes | DmaRange

@@ -18,9 +18,9 @@ import pytest
 
 from harness.fixtures import wait_for
 from harness.peer import Peer
-from harness.tls_flow import FIRST_PORT, PEER_PORT, START, make_session
 from harness.tls_in_order import InOrder
 from harness.tls_rx_stream import AEAD_SUITES, KINDS, FarEnd, ReceiveStream, Record
+from harness.tls_start import FIRST_PORT, PEER_PORT, START, make_session
 from harness.tls_stream import PlaintextScanner, tcp_segment
 from harness.traffic import IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
 from tlsnic.abi import registers as reg
@@ -51,7 +51,7 @@ NONE, AS_ON_WIRE, DECRYPTED, AUTH_FAILED = TlsRxState
 """How a packet has come."""
 MSS = 1400
 """Fits with IPv6 and TCP timestamps."""
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _MASK = 0xFFFF_FFFF
 _HALF = 1 << 31
 _WHOLE = (b"\0\0", b"\x40\0")

@@ -9,7 +9,7 @@ from tlsnic.abi.enums import Diagnostic, EventType, QueueState
 from tlsnic.abi.structures import DiagnosticEvent
 from tlsnic.driver.nic import Nic
 
-_DRAIN_TIMEOUT_S = 5.0
+_DRAIN_TIMEOUT_S = 20.0
 _TX_DROPS = ("TX_DROP_LINK_DOWN", "TX_DROP_BAD_PACKET", "TX_DROP_DMA", "TX_DROP_TLS")
 _RX_DROPS = (
     "RX_DROP_DISABLED",

@@ -9,7 +9,7 @@ from types import TracebackType
 from qemu.qmp import EventListener, QMPClient, QMPError
 from tlsnic.qemu.errors import VmDiedError
 
-_ANSWER_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 30.0
 _NOTED = ("SHUTDOWN", "RESET", "GUEST_PANICKED", "STOP", "DEVICE_DELETED")
 # What would end in an abort of QEMU or in silent loss of the device's state.
 REFUSED = {

@@ -26,7 +26,7 @@ from tlsnic.qemu.parts import qemu
 from tlsnic.qemu.peer.device import DeviceProcess
 from tlsnic.qemu.supervise import Child
 
-_CLIENT_TIMEOUT_S = 5.0
+_CLIENT_TIMEOUT_S = 20.0
 _FIX = ("memory-backend-memfd", "share=on")
 _VARIABLE = {"STATUS", "MAC_ADDRESS", "LINK_SPEED"}
 """Registers whose value after reset is the operator's, or counts resets."""

@@ -17,7 +17,7 @@ from tlsnic.qemu.peer import memory
 from tlsnic.qemu.peer.checks import SMALL, CheckFailed, expect_clean, hang_up, open_client
 from tlsnic.qemu.peer.device import DeviceProcess
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 20.0
 START = 1000
 """TCP sequence number that flows start at."""
 ADDRESS = FlowAddress.make("192.0.2.1", 5001, "192.0.2.2", 443)

@@ -22,7 +22,7 @@ from tlsnic.qemu.supervise import Child
 
 CERTIFICATE, KEY = "cert.pem", "key.pem"
 _SHOWN_BYTES = 4000
-_READY_TIMEOUT_S = 10.0
+_READY_TIMEOUT_S = 60.0
 _FETCH_TIMEOUT_S = 90.0
 
 

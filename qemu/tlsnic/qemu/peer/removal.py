@@ -23,7 +23,7 @@ from tlsnic.qemu.peer.keys import HEADERS
 
 DEADLINE_S = 60.0
 """Of every wait: far longer than it may last when the card is gone."""
-LIMIT_S = 5.0
+LIMIT_S = 20.0
 _KILL_AFTER_S = 0.05
 _SUITE = CipherSuite.TLS13_AES_128_GCM
 _GONE = "device gone"

@@ -25,7 +25,7 @@ from tlsnic.qemu.peer.device import DeviceProcess
 TAP = "tap0"
 MAC = "02:74:6c:73:54:41"
 _FIRST_IPERF_PORT = 5201
-_READY_TIMEOUT_S = 10.0
+_READY_TIMEOUT_S = 60.0
 _TCP_LISTEN = "0A"  # include/net/tcp_states.h
 _SOCKET_TIMEOUT_S = 60.0
 

@@ -22,7 +22,7 @@ _FRAMES_PER_TURN = 256
 _FRAMES_KEPT = 1 << 17
 _RETRY_MS = 1.0
 _DELIVERY_TIMEOUT_S = 20.0
-_LINK_TIMEOUT_S = 5.0  # a device tries to connect every 250 ms
+_LINK_TIMEOUT_S = 20.0  # a device tries to connect every 250 ms
 
 
 class FarEndError(Exception):
