@@ -9,7 +9,7 @@ import errno
 
 import pytest
 from harness.ktls import CARD, GCM12, GCM13
-from harness.tls_flow import make_session
+from harness.tls_start import make_session
 from harness.tls_stream import marked
 
 from tlsnic.abi.enums import CipherSuite

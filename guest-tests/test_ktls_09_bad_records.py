@@ -9,8 +9,8 @@ import os
 
 import pytest
 from harness.ktls import CARD, GCM12, GCM13
-from harness.tls_flow import make_session
 from harness.tls_rx_stream import ReceiveStream
+from harness.tls_start import make_session
 from harness.tls_stream import PlaintextScanner, marked
 
 from tlsnic.abi.enums import Diagnostic

@@ -10,7 +10,7 @@ import random
 import pytest
 from harness.ktls import CARD, GCM12, GCM13, OpenSslEnd
 from harness.ktls_pipe import Pipe, Received, parts, random_cuts
-from harness.tls_flow import make_session
+from harness.tls_start import make_session
 from harness.tls_stream import marked
 
 from tlsnic.abi.enums import CipherSuite

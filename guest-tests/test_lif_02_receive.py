@@ -5,9 +5,9 @@ ports can be offloaded again at once, and nothing of the old flow is left.
 
 import pytest
 from harness.fixtures import wait_for
-from harness.tls_flow import START, make_session
 from harness.tls_resync import answer, take_question
 from harness.tls_rx_flow import AS_ON_WIRE, AUTH_FAILED, DECRYPTED, KINDS, NONE
+from harness.tls_start import START, make_session
 
 from tlsnic.abi.enums import (
     CipherSuite,

@@ -6,8 +6,9 @@ The plaintext of these packets has no marker, and they are kept out of the flows
 """
 
 import pytest
-from harness.tls_flow import create, flow_block, payloads
+from harness.tls_flow import payloads
 from harness.tls_raw import Packet, in_order
+from harness.tls_start import create, flow_block
 from harness.traffic import noise
 
 from tlsnic.abi.enums import CipherSuite, Diagnostic, TxFlags, TxStatus

@@ -6,8 +6,8 @@ lets a new flow have it as soon as it has taken the old one's destroy.
 """
 
 import pytest
-from harness.tls_flow import START, create, flow_block, make_session
 from harness.tls_raw import Packet, presynced
+from harness.tls_start import START, create, flow_block, make_session
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TxStatus
 from tlsnic.abi.structures import TlsFlowQueryCommand, TlsFlowRateCommand, TlsFlowState

@@ -6,8 +6,8 @@ RFC 8446 section 4.6.3. Linux pauses at the KeyUpdate in the same way (EKEYEXPIR
 """
 
 import pytest
-from harness.tls_flow import make_session
 from harness.tls_rx_flow import AS_ON_WIRE, AUTH_FAILED, DECRYPTED, NONE
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import (
     CipherSuite,

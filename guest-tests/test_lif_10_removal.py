@@ -13,7 +13,7 @@ import time
 import pytest
 from harness.fixtures import await_link
 from harness.removal import remove
-from harness.tls_flow import make_session
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.driver.errors import DeviceGoneError, RingFullError, SendTagDeadError

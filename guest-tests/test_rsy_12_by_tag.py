@@ -3,9 +3,9 @@
 import random
 
 import pytest
-from harness.tls_flow import make_session
 from harness.tls_resync import answer, counts, hint, take_question, take_questions
 from harness.tls_rx_flow import AS_ON_WIRE, AUTH_FAILED, DECRYPTED, KINDS
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TlsTrackerState
 from tlsnic.driver.tls.framing import Framer

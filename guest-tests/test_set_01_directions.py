@@ -1,8 +1,8 @@
 """SET-01: transmit and receive are added and removed independently, also of one connection."""
 
 import pytest
-from harness.tls_flow import make_session
 from harness.tls_rx_flow import AS_ON_WIRE, DECRYPTED, NONE
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite, Offload
 from tlsnic.driver.tls.send_tag import OutcomeKind

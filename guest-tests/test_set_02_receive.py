@@ -3,8 +3,8 @@ changes nothing, and the connection goes on in software, on packets as they are 
 """
 
 import pytest
-from harness.tls_flow import START, create, flow_block, make_session
 from harness.tls_rx_flow import AEAD_SUITES, AS_ON_WIRE, DECRYPTED, NONE
+from harness.tls_start import START, create, flow_block, make_session
 
 from tlsnic.abi import registers as reg
 from tlsnic.abi.enums import (

@@ -4,7 +4,7 @@ able to offload, the connection stays in software"; FreeBSD's ktls_try_ifnet doe
 """
 
 import pytest
-from harness.tls_flow import START, create, flow_block, make_session
+from harness.tls_start import START, create, flow_block, make_session
 
 from tlsnic.abi.enums import (
     CipherSuite,

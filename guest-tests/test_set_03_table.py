@@ -9,8 +9,8 @@ as much of it as time allows. That a full one refuses is then shown by the host 
 import random
 
 import pytest
-from harness.tls_flow import flow_block, make_session
 from harness.tls_rx_flow import DECRYPTED, NONE
+from harness.tls_start import flow_block, make_session
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus, TlsDirection
 from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand, TlsFlowDestroyCommand

@@ -5,8 +5,8 @@ with.
 import itertools
 
 import pytest
-from harness.tls_flow import create, flow_block
 from harness.tls_rx_flow import DECRYPTED, KINDS, NONE
+from harness.tls_start import create, flow_block
 from harness.traffic import IP4_NIC, IP4_PEER
 
 from tlsnic.abi.enums import CipherSuite, Offload, TlsDirection, TlsFlowFlags

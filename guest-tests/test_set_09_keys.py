@@ -7,8 +7,8 @@ with a device process of its own (`tlsnic.qemu.peer.keys`), also for a guest.
 
 import pytest
 from harness.registers import elements
-from harness.tls_flow import create, flow_block, make_session
 from harness.tls_rx_flow import DECRYPTED
+from harness.tls_start import create, flow_block, make_session
 
 from tlsnic.abi import registers as reg
 from tlsnic.abi.enums import CipherSuite, Diagnostic

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from harness.fixtures import await_link
-from harness.tls_flow import make_session
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic, TxFlags, TxStatus
 from tlsnic.abi.structures import (

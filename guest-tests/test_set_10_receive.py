@@ -4,9 +4,9 @@ do nothing, and a reset leaves nothing of a flow.
 
 import pytest
 from harness.fixtures import await_link
-from harness.tls_flow import make_session
 from harness.tls_resync import take_question
 from harness.tls_rx_flow import AS_ON_WIRE, DECRYPTED, NONE
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import (
     CipherSuite,

@@ -7,8 +7,9 @@ reaches it with TLS, under the same names where they are the same thing.
 
 import pytest
 from harness.fixtures import await_link
-from harness.tls_flow import START, payloads
+from harness.tls_flow import payloads
 from harness.tls_raw import NOWHERE, Packet, in_order, presynced, state_of
+from harness.tls_start import START
 
 from tlsnic.abi.enums import CipherSuite, Diagnostic, PresyncFlags, TxFlags, TxStatus
 from tlsnic.abi.structures import TlsPresync

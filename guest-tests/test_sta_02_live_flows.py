@@ -4,7 +4,7 @@ import random
 
 import pytest
 from harness.fixtures import await_link
-from harness.tls_flow import make_session
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus, Diagnostic
 from tlsnic.abi.structures import TlsFlowDestroyCommand, TlsFlowQueryCommand, TlsFlowState

@@ -6,8 +6,8 @@ import random
 
 import pytest
 from harness.fixtures import await_link
-from harness.tls_flow import make_session
 from harness.tls_rx_flow import DECRYPTED, KINDS
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CommandStatus, Diagnostic
 from tlsnic.abi.structures import TlsFlowQueryCommand, TlsFlowState

@@ -1,8 +1,9 @@
 """TX-01: what leaves the card is what software TLS makes of the same records, and others read it."""
 
 import pytest
-from harness.tls_flow import START, payloads
+from harness.tls_flow import payloads
 from harness.tls_forms import FORMS
+from harness.tls_start import START
 from harness.tls_stream import MARKER
 
 from tlsnic.abi.enums import CipherSuite

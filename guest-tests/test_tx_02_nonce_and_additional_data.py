@@ -7,9 +7,9 @@ chooses the explicit nonce, and it leaves as it is.
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from harness.tls_flow import make_session
 from harness.tls_forms import FORMS
 from harness.tls_open import open_records
+from harness.tls_start import make_session
 from harness.tls_stream import marked
 
 from tlsnic.abi.enums import CipherSuite

@@ -5,9 +5,10 @@ says the type of a record, and the card does not look into it.
 """
 
 import pytest
-from harness.tls_flow import KEY_UPDATE, make_session
+from harness.tls_flow import KEY_UPDATE
 from harness.tls_forms import LAYOUTS
 from harness.tls_open import open_records
+from harness.tls_start import make_session
 from harness.tls_stream import marked
 
 from tlsnic.abi.suites import SUITES

@@ -1,8 +1,9 @@
 """TX-15, TX-16: packets from before the start of offload, and of records that are gone."""
 
 import pytest
-from harness.tls_flow import START, payloads
+from harness.tls_flow import payloads
 from harness.tls_raw import Packet, in_order, presynced, state_of
+from harness.tls_start import START
 
 from tlsnic.abi.enums import CipherSuite, Diagnostic, PresyncFlags, TxFlags, TxStatus
 from tlsnic.abi.structures import TlsPresync

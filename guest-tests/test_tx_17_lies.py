@@ -8,8 +8,9 @@ import random
 from typing import NamedTuple
 
 import pytest
-from harness.tls_flow import Flow, make_session
+from harness.tls_flow import Flow
 from harness.tls_raw import RawPackets, in_order, presynced, state_of, suffix_of
+from harness.tls_start import make_session
 
 from tlsnic.abi.enums import CipherSuite, Diagnostic, PresyncFlags, TxFlags, TxStatus
 from tlsnic.abi.structures import TlsPresync

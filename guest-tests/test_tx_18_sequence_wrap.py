@@ -1,8 +1,9 @@
 """TX-18: TCP sequence numbers wrap in mid-record, in every part of it, and what is sent again too."""
 
 import pytest
-from harness.tls_flow import make_session, payloads
+from harness.tls_flow import payloads
 from harness.tls_forms import LAYOUTS
+from harness.tls_start import make_session
 
 from tlsnic.abi.suites import HEADER_BYTES, MAX_PLAINTEXT
 from tlsnic.driver.tls.framing import Framer

@@ -5,9 +5,9 @@ after the last number is refused: RFC 8446 section 5.3 and RFC 5246 section 6.1 
 """
 
 import pytest
-from harness.tls_flow import make_session
 from harness.tls_forms import LAYOUTS
 from harness.tls_open import open_records
+from harness.tls_start import make_session
 from harness.tls_stream import marked
 
 from tlsnic.abi.enums import Diagnostic, TxStatus

@@ -13,7 +13,7 @@ import pytest
 from harness.environment import SIDE_GUEST, Environment, open_environment
 from harness.peer import Peer
 from harness.plugin import DETAILS, ENVIRONMENT
-from harness.tls_flow import TlsFlows
+from harness.tls_flows import TlsFlows
 from harness.watch import Watch, check_nothing_lost
 from tlsnic.abi.enums import Diagnostic, EventMask
 from tlsnic.driver.bus import Bus, open_bus

@@ -1,8 +1,6 @@
-"""TLS flows of the card in tests: records laid out, packets sent, and what came of them judged.
+"""One TLS connection of a test: records laid out, packets sent, and what came of them judged.
 
-`TlsFlows` is the `flows` fixture. It scans every frame that comes for plaintext, and at the test's
-end none may be left that nobody asked for. What a flow sends is held against software TLS, byte
-for byte, and OpenSSL decrypts it.
+What it sends is held against software TLS, byte for byte, and OpenSSL decrypts it.
 """
 
 from __future__ import annotations
@@ -11,18 +9,12 @@ import hashlib
 import random
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.peer import MAC as PEER_MAC
-from harness.peer import Peer
-from harness.tls_stream import PlaintextScanner, StreamReassembler, marked, tcp_segment
-from harness.traffic import ETHERTYPE, IP4_NIC, IP4_PEER, IP6_NIC, IP6_PEER
-from tlsnic.abi.enums import CipherSuite, TlsFlowFlags
-from tlsnic.abi.structures import TlsFlow, TlsFlowCreateCommand
-from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
+from harness.tls_stream import StreamReassembler, marked, tcp_segment
 from tlsnic.driver.access import Deadline
 from tlsnic.driver.errors import RingFullError
-from tlsnic.driver.nic import Nic
 from tlsnic.driver.tls.framing import APPLICATION_DATA, HANDSHAKE, Framer, LaidOutRecord
 from tlsnic.driver.tls.records import Entry, RecordMap
 from tlsnic.driver.tls.send_tag import Outcome, OutcomeKind, SendTag
@@ -31,11 +23,8 @@ from tlsnic.driver.tx import TxQueue
 
 if TYPE_CHECKING:
     from harness.tls import TlsPeer
+    from harness.tls_flows import TlsFlows
 
-START = 0xFFFF_F000
-"""TCP sequence number of a flow's first record: it wraps early in every test."""
-FIRST_PORT = 5001
-PEER_PORT = 443
 KEY_UPDATE = bytes.fromhex("18 000001 00")
 """RFC 8446 section 4.6.3, update_not_requested."""
 ACK, PSH, FIN = 0x10, 0x08, 0x01
@@ -44,125 +33,6 @@ _SEQUENCE_MASK = 0xFFFF_FFFF
 _TCP = Struct("!HHIIBBHHH")
 _IP4 = Struct("!BBHHHBBH4s4s")
 _IP6 = Struct("!IHBB16s16s")
-_BARRIER = b"tlsnic barrier"
-
-
-class TlsFlows:
-    """All flows of one test, on one card."""
-
-    def __init__(self, nic: Nic, peer: Peer) -> None:
-        self.nic = nic
-        self.peer = peer
-        self.scanner = PlaintextScanner()
-        self.flows: list[Flow] = []
-        self._barriers = 0
-
-    def open(
-        self,
-        suite: CipherSuite = CipherSuite.TLS12_AES_128_GCM,
-        *,
-        key_bytes: int | None = None,
-        encrypt_then_mac: bool | None = None,
-        max_plaintext: int = MAX_PLAINTEXT,
-        openssl: bool = True,
-        session: TlsSession | None = None,
-        record_number: int | None = None,
-        sequence: int = START,
-        ip: str = "IP",
-        address: FlowAddress | None = None,
-        vlan: int | None = None,
-        rate_bytes_per_s: int = 0,
-        software: bool = False,
-    ) -> Flow:
-        """A connection that the card encrypts from TCP sequence number `sequence` on.
-
-        openssl: its far end is OpenSSL, else keys are made up (`session`, or from a seed) and only
-        software TLS judges. ip: "IP" or "IPv6". software: the card is not asked until
-        `Flow.offload`. Raises SendTagRefused.
-        """
-        tls = None
-        if session is None and openssl:
-            from harness.tls import TlsPeer  # noqa: PLC0415 - slow to import in a guest
-
-            tls = TlsPeer.make(
-                suite,
-                key_bytes=key_bytes,
-                encrypt_then_mac=encrypt_then_mac,
-                max_plaintext=max_plaintext,
-            )
-            session = tls.session
-        if session is None:
-            session = make_session(
-                suite,
-                seed=len(self.flows),
-                key_bytes=key_bytes,
-                encrypt_then_mac=bool(encrypt_then_mac),
-                max_plaintext=max_plaintext,
-            )
-        if address is None:
-            address = self.address(ip, vlan=vlan)
-        flow = Flow(self, address, session, sequence, record_number, tls)
-        if not software:
-            flow.offload(rate_bytes_per_s=rate_bytes_per_s)
-        self.flows.append(flow)
-        return flow
-
-    def address(self, ip: str = "IP", *, vlan: int | None = None) -> FlowAddress:
-        """Addresses of the next flow: each has a port of its own."""
-        here, there = (IP4_NIC, IP4_PEER) if ip == "IP" else (IP6_NIC, IP6_PEER)
-        port = FIRST_PORT + len(self.flows)
-        return FlowAddress.make(here, port, there, PEER_PORT, vlan)
-
-    def collect(self, frames: int | None = None, timeout_s: float = _TIMEOUT_S) -> list[bytes]:
-        """All frames that the card has sent, scanned, and given to their flows.
-
-        With `frames` just that many are waited for: where a rate limit holds some back. Without,
-        whatever was posted so far has come when this returns.
-        """
-        if frames is not None:
-            for queue in self.nic.tx:
-                queue.flush()
-            found = self.peer.receive_many(frames, timeout_s)
-        else:
-            found = self._up_to_barrier(timeout_s)
-        self._look_at(found)
-        return found
-
-    def collect_timed(self, frames: int, timeout_s: float = _TIMEOUT_S) -> list[tuple[int, bytes]]:
-        """The same for just so many frames, with when they came; see `Peer.receive_timed`."""
-        for queue in self.nic.tx:
-            queue.flush()
-        found = self.peer.receive_timed(frames, timeout_s)
-        self._look_at([frame for _, frame in found])
-        return found
-
-    def _look_at(self, found: list[bytes]) -> None:
-        self.scanner.check(found)
-        for flow in self.flows:
-            flow.stream.add(found)
-
-    def _up_to_barrier(self, timeout_s: float) -> list[bytes]:
-        """A frame of no flow, sent when all queues are done, comes behind all others."""
-        self.nic.drain_tx(timeout_s)
-        self._barriers += 1
-        barrier = PEER_MAC + self.nic.mac_address + ETHERTYPE + _BARRIER
-        barrier = (barrier + self._barriers.to_bytes(4, "big")).ljust(60, b"\0")
-        self.nic.tx[0].send(barrier, report=True)
-        self.nic.tx[0].drain(timeout_s)
-        found: list[bytes] = []
-        while barrier not in found:
-            found += self.peer.receive_many(1, timeout_s)
-            found += self.peer.drain()
-        found.remove(barrier)
-        return found
-
-    def close(self) -> None:
-        """Free all flows; fails the test when frames came that nobody collected."""
-        for flow in self.flows:
-            flow.free()
-        if self.nic.link_up and self.nic.started:
-            left = self.collect()
-            assert not left, f"{len(left)} frames that no test has looked at: {left[0][:80].hex()}"
 
 
 class Flow:
@@ -437,58 +307,6 @@ class Flow:
             assert self._read_bytes == len(self.plaintext), (
                 f"the far end has read {self._read_bytes} of {len(self.plaintext)} bytes"
             )
-
-
-def make_session(
-    suite: CipherSuite, *, seed: int = 1, key_bytes: int | None = None, **fields: Any
-) -> TlsSession:
-    """Keys that depend on suite and seed only; `fields` are those of TlsSession."""
-    layout = SUITES[suite]
-    source = random.Random(f"{suite} {seed}")
-    return TlsSession(
-        suite,
-        source.randbytes(key_bytes or max(layout.key_bytes)),
-        source.randbytes(layout.iv_bytes),
-        source.randbytes(layout.mac_key_bytes),
-        **fields,
-    )
-
-
-def flow_block(
-    session: TlsSession, address: FlowAddress, sequence: int = START, **changes: Any
-) -> TlsFlow:
-    """The block of a TLS_FLOW_CREATE as the driver writes it, but for `changes`."""
-    flags = TlsFlowFlags.ENCRYPT_THEN_MAC if session.encrypt_then_mac else TlsFlowFlags(0)
-    if address.vlan_id is not None:
-        flags |= TlsFlowFlags.VLAN
-    block = TlsFlow(
-        ip_version=address.ip_version,
-        flags=flags,
-        tls_version=session.layout.version,
-        vlan_id=address.vlan_id or 0,
-        suite=session.suite,
-        record_number=session.record_number,
-        tcp_sequence=sequence,
-        local_port=address.local_port,
-        remote_port=address.remote_port,
-        key_length=len(session.key),
-        iv_length=len(session.iv),
-        mac_key_length=len(session.mac_key),
-        local_address=address.local_address,
-        remote_address=address.remote_address,
-        key=bytes(session.key),
-        iv=bytes(session.iv),
-        mac_key=bytes(session.mac_key),
-    )
-    return block._replace(**changes)
-
-
-def create(nic: Nic, block: TlsFlow) -> int:
-    """Have the card make a flow of `block`, behind the driver's back; its handle.
-
-    Raises CommandError.
-    """
-    return nic.admin.execute_secret(TlsFlowCreateCommand(), bytearray(block.pack())).result0
 
 
 def payloads(frames: Sequence[bytes]) -> list[tuple[int, bytes]]:

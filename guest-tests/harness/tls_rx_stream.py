@@ -13,7 +13,8 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from harness.peer import MAC as PEER_MAC
-from harness.tls_flow import ACK, KEY_UPDATE, make_session
+from harness.tls_flow import ACK, KEY_UPDATE
+from harness.tls_start import make_session
 from harness.tls_stream import PlaintextScanner, marked
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.abi.suites import MAX_PLAINTEXT, SUITES
