@@ -11,6 +11,9 @@ ifdef KERNEL
 export TLSNIC_LINUX := $(KERNEL)
 endif
 
+# Many images set this for a smaller image. Here it would have hundreds of processes compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: run test boot shell lint bench clean help setup parts generate
 
