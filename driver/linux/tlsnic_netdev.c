@@ -167,8 +167,8 @@ void tlsnic_down(struct tlsnic *nic)
 }
 
 /*
- * Spread what comes over all queues. A table that somebody has set stays, and names no queue that is
- * not there: ethtool sees to that.
+ * Spread what comes over all queues. A table that somebody has set stays, and names no queue that
+ * is not there: ethtool sees to that.
  */
 static void tlsnic_spread(struct tlsnic *nic)
 {
