@@ -7,11 +7,12 @@ new one, then the card again) is that of Linux's tls_device rekey; the interface
 """
 
 import pytest
-from harness.tls_flow import HANDSHAKE, KEY_UPDATE, payloads
+from harness.tls_flow import KEY_UPDATE, payloads
 from harness.tls_open import open_records
 
 from tlsnic.abi.enums import CipherSuite, CommandStatus
 from tlsnic.driver.errors import SendTagRefused
+from tlsnic.driver.tls.framing import HANDSHAKE
 from tlsnic.driver.tls.send_tag import OutcomeKind
 
 pytestmark = pytest.mark.row("LIF-07")

@@ -4,7 +4,7 @@ again: Linux marks the connection as failed, encrypts it in software, and tries 
 """
 
 import pytest
-from harness.tls_flow import HANDSHAKE, KEY_UPDATE
+from harness.tls_flow import KEY_UPDATE
 
 from tlsnic.abi.enums import CipherSuite, CommandOpcode, CommandStatus
 from tlsnic.driver.bus import BusError
@@ -15,6 +15,7 @@ from tlsnic.driver.errors import (
     SendTagDeadError,
     SendTagRefused,
 )
+from tlsnic.driver.tls.framing import HANDSHAKE
 from tlsnic.driver.tls.send_tag import OutcomeKind
 
 pytestmark = pytest.mark.row("LIF-08")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.environment import SIDE_GUEST, Environment, has_msix, side
+from tlsnic.qemu.conformance_handover import REPORT_METHOD
 from tlsnic.qemu.conformance_report import (
     FAILED,
     PASSED,
@@ -28,7 +29,6 @@ from tlsnic.qemu.conformance_report import (
 
 ENVIRONMENT = pytest.StashKey[Environment]()
 DETAILS = pytest.StashKey[dict[str, object]]()
-REPORT_METHOD = "conformance.report"
 _DEADLINE_S = {SIDE_GUEST: 60.0}
 _DEFAULT_DEADLINE_S = 30.0
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KEY_UPDATE = bytes.fromhex("18 000001 00")
 """RFC 8446 section 4.6.3, update_not_requested."""
 ACK, PSH, FIN = 0x10, 0x08, 0x01
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _SEQUENCE_MASK = 0xFFFF_FFFF
 _TCP = Struct("!HHIIBBHHH")
 _IP4 = Struct("!BBHHHBBH4s4s")

@@ -17,7 +17,7 @@ from tlsnic.abi.suites import MAX_PLAINTEXT
 from tlsnic.driver.nic import Nic
 from tlsnic.driver.tls.session import FlowAddress, TlsSession
 
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 20.0
 _BARRIER = b"tlsnic barrier"
 
 

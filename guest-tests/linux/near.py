@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tlsnic.qemu.channel import Channel
+from tlsnic.qemu.conformance_handover import REPORT_METHOD
 from tlsnic.qemu.conformance_report import Report
 from tlsnic.qemu.peer.data import (
     FAR_ADDRESS,
@@ -73,7 +74,7 @@ def set_wire(name: str) -> None:
 
 def tell(report: Report) -> None:
     """Hand the results to whoever started this guest."""
-    control.call("conformance.report", {"report": report.to_json()})
+    control.call(REPORT_METHOD, {"report": report.to_json()})
 
 
 def far_run(

@@ -1,8 +1,6 @@
 """The KTLS tables: figures of made-up samples, why a target is missed, the plot; and a real run."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from bench import ktls, suite
@@ -10,16 +8,13 @@ from bench.ktls import NIC, PLAIN, SOFTWARE, USERLAND, KtlsRow, rows
 from bench.ktls_report import explain, plot, show
 from bench.ktls_rig import CIPHERS, Sample
 from bench.measure import Effort
+from needs import needs_taps
 from rich.console import Console
 
 from tlsnic.qemu.cli import main
 
 CRYPTO = [dict.fromkeys(CIPHERS, 0.4)] * 3
 HOST = {PLAIN: 1.0, USERLAND: 5.0, SOFTWARE[1]: 4.0, SOFTWARE[2]: 4.5}
-with_taps = pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/net/tun").exists(),
-    reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-)
 
 
 def made_up(nic, touched=0.0):
@@ -96,7 +91,7 @@ def test_the_command_draws_it(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.root
-@with_taps
+@needs_taps
 def test_a_run_touches_what_it_should():
     found = {row.name: row for row in ktls.run(Effort(rounds=1, scale=0.05))}
     assert all(isinstance(row, KtlsRow) and row.value > 0 for row in found.values())

@@ -65,9 +65,9 @@ def test_kernel_of_ones_own_needs_a_module_of_ones_own(monkeypatch, tmp_path):
     assert _kernel_module.VARIABLE in failure.value.fix
 
 
-@pytest.mark.slow
-def test_builds_without_a_word_from_compiler_and_sparse(monkeypatch, tmp_path):
-    """With W=1. Only where the headers are in the cache: fetching them is `make parts`' work."""
+@pytest.fixture
+def release():
+    """Of the guest's kernel. Where its headers are not in the cache, `make parts` has to get them."""
     try:
         guest = parts.guest(make=False)
     except PartError as error:
@@ -76,11 +76,47 @@ def test_builds_without_a_word_from_compiler_and_sparse(monkeypatch, tmp_path):
     headers = _kernel_module.headers_recipe(Archive(root), guest.release)
     if not guest.release or problem(headers, root) is not None:
         pytest.skip("no kernel headers in the cache")
-    for path in _kernel_module.sources(project_root()):
-        shutil.copy(path, tmp_path)
-    # A user's, who does not look where root's programs are.
+    return guest.release
+
+
+@pytest.mark.slow
+def test_builds_without_a_word_from_compiler_and_sparse(release):
+    """With W=1. What was said is kept with the module, which is built only when there is none of
+    the same sources, kernel and commands."""
+    root = parts.cache_root()
+    recipe = _kernel_module.recipe(Archive(root), root, project_root(), release)
+    made = ensure(recipe, root, Console())
+    assert (made / _kernel_module.WARNINGS).read_text() == ""
+    assert (made / _kernel_module.MODULE).read_bytes().startswith(b"\x7fELF")
+
+
+MAKEFILE = """\
+ifneq ($(KERNELRELEASE),)
+obj-m := tlsnic.o
+else
+modules:
+\t$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+endif
+"""
+LOUD = """\
+#include <linux/module.h>
+int neither_declared_nor_static(void) { return 0; }
+MODULE_DESCRIPTION("Small");
+MODULE_LICENSE("GPL");
+"""
+
+
+@pytest.mark.slow
+def test_a_user_can_build_and_hears_compiler_and_sparse(release, monkeypatch, tmp_path):
+    """A user does not look where root's programs are. For that a small module will do."""
+    root = parts.cache_root()
+    tree = ensure(_kernel_module.headers_recipe(Archive(root), release), root, Console()) / "tree"
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "tlsnic.c").write_text(LOUD)
     monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
     monkeypatch.setenv("LC_CTYPE", "C.UTF-8")
-    tree = ensure(headers, root, Console()) / "tree"
-    assert _kernel_module._make(tree, tmp_path, guest.release) == ""
+    said = _kernel_module._make(tree, tmp_path, release)
+    assert "no previous prototype" in said, "W=1"
+    if _kernel_module._sparse_knows(tree):
+        assert "should it be static?" in said, "sparse"
     assert (tmp_path / _kernel_module.MODULE).read_bytes().startswith(b"\x7fELF")

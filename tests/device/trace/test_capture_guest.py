@@ -4,14 +4,13 @@ names its bus; the other runs again with the same outputs; no key is in either."
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from needs import needs_programs, needs_taps
 
 from tlsnic.abi.enums import CipherSuite
 from tlsnic.abi.generate.build import ABI, ROOT
@@ -30,14 +29,8 @@ pytestmark = [
     pytest.mark.qemu,
     pytest.mark.slow,
     pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-    pytest.mark.skipif(
-        not all(map(shutil.which, ("ip", "openssl", "tshark"))),
-        reason="ip, openssl or tshark is missing",
-    ),
+    needs_taps,
+    needs_programs("ip", "openssl", "tshark"),
 ]
 SIZE_BYTES = 300_000
 HEX = set("0123456789abcdef")

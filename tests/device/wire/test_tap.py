@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
+from needs import needs_taps
 from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.l2 import ARP, Ether
 
@@ -31,13 +32,7 @@ from tlsnic.device.wire import (
     open_wire,
 )
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-]
+pytestmark = [pytest.mark.root, needs_taps]
 
 INTERFACE = "wiretest0"
 MAC_NIC = "02:00:00:00:00:aa"

@@ -4,11 +4,11 @@ over, routes that move, live connections that are switched. Not one byte is ever
 
 import contextlib
 import hashlib
-import os
 import ssl
 import threading
 
 import pytest
+from needs import needs_taps
 
 from tlsnic.driver.bus import open_bus
 from tlsnic.driver.ktls.control import ControlServer
@@ -34,31 +34,16 @@ from tlsnic.driver.tcp import TcpConfig
 from tlsnic.driver.tls.handshake import Handshake, make_context
 from tlsnic.driver.tls.send_tag import OutcomeKind
 from tlsnic.qemu.netns import Netns
-from tlsnic.qemu.parts import PartError, libvfio_user_path
 from tlsnic.qemu.peer.device import DeviceProcess
 from tlsnic.qemu.peer.openssl import NAME, SUITES, make_files
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-]
+pytestmark = [pytest.mark.root, needs_taps, pytest.mark.usefixtures("libvfio_user")]
 FAR, NEAR, SECOND = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 MARKER = b"never in clear "
 SIZE = 3_000_000
 DATA = b"".join(MARKER + b"%017d" % n for n in range(SIZE // 32))
 TIMEOUT_S = 60.0
 TCP = TcpConfig(send_buffer=1 << 20, window=1 << 20)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _library():
-    try:
-        libvfio_user_path(make=False)
-    except PartError as error:
-        pytest.skip(f"libvfio-user is not there: {error}")
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """The TCP against the Linux stack: device process, TAP, network namespace, sockets, bad wires."""
 
 import hashlib
-import os
 import socket
 import threading
 
 import pytest
+from needs import needs_taps
 
 from tlsnic.abi.enums import Offload
 from tlsnic.driver.bus import open_bus
@@ -13,30 +13,15 @@ from tlsnic.driver.nic import Nic, NicOptions
 from tlsnic.driver.tcp import Failure, State, TcpConfig, TcpError
 from tlsnic.driver.tcp.host import Host
 from tlsnic.qemu.netns import tap_namespace
-from tlsnic.qemu.parts import PartError, libvfio_user_path
 from tlsnic.qemu.peer.data import blocks, receive_all, send_all
 from tlsnic.qemu.peer.device import DeviceProcess
 
-pytestmark = [
-    pytest.mark.root,
-    pytest.mark.skipif(
-        os.geteuid() != 0 or not os.path.exists("/dev/net/tun"),
-        reason="making TAP devices and network namespaces needs root and /dev/net/tun",
-    ),
-]
+pytestmark = [pytest.mark.root, needs_taps, pytest.mark.usefixtures("libvfio_user")]
 LINUX, LINUX6 = "192.0.2.1", "2001:db8::1"
 OURS, OURS6 = "192.0.2.2", "2001:db8::2"
 SIZE = 2_000_000
 BAD = "loss=1%,reorder=1%,duplicate=1%,seed=3"
 TIMEOUT_S = 60.0
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _library():
-    try:
-        libvfio_user_path(make=False)
-    except PartError as error:
-        pytest.skip(f"libvfio-user is not there: {error}")
 
 
 @pytest.fixture(scope="module")
