@@ -66,25 +66,26 @@ def test_kernel_of_ones_own_needs_a_module_of_ones_own(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def release():
-    """Of the guest's kernel. Where its headers are not in the cache, `make parts` has to get them."""
+def guest():
+    """Whose kernel the driver is for. Where its headers are not in the cache, `make parts` has to get them."""
     try:
         guest = parts.guest(make=False)
     except PartError as error:
         pytest.skip(str(error))
     root = parts.cache_root()
-    headers = _kernel_module.headers_recipe(Archive(root), guest.release)
+    headers = _kernel_module.headers_recipe(Archive(root), guest.release, guest.suite)
     if not guest.release or problem(headers, root) is not None:
         pytest.skip("no kernel headers in the cache")
-    return guest.release
+    return guest
 
 
 @pytest.mark.slow
-def test_builds_without_a_word_from_compiler_and_sparse(release):
+def test_builds_without_a_word_from_compiler_and_sparse(guest):
     """With W=1. What was said is kept with the module, which is built only when there is none of
     the same sources, kernel and commands."""
     root = parts.cache_root()
-    recipe = _kernel_module.recipe(Archive(root), root, project_root(), release)
+    source, release, suite = project_root(), guest.release, guest.suite
+    recipe = _kernel_module.recipe(Archive(root), root, source, release, suite)
     made = ensure(recipe, root, Console())
     assert (made / _kernel_module.WARNINGS).read_text() == ""
     assert (made / _kernel_module.MODULE).read_bytes().startswith(b"\x7fELF")
@@ -107,16 +108,17 @@ MODULE_LICENSE("GPL");
 
 
 @pytest.mark.slow
-def test_a_user_can_build_and_hears_compiler_and_sparse(release, monkeypatch, tmp_path):
+def test_a_user_can_build_and_hears_compiler_and_sparse(guest, monkeypatch, tmp_path):
     """A user does not look where root's programs are. For that a small module will do."""
     root = parts.cache_root()
-    tree = ensure(_kernel_module.headers_recipe(Archive(root), release), root, Console()) / "tree"
+    headers = _kernel_module.headers_recipe(Archive(root), guest.release, guest.suite)
+    tree = ensure(headers, root, Console()) / "tree"
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "tlsnic.c").write_text(LOUD)
     monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
     monkeypatch.setenv("LC_CTYPE", "C.UTF-8")
-    said = _kernel_module._make(tree, tmp_path, release)
+    said = _kernel_module._make(tree, tmp_path, guest.release)
     assert "no previous prototype" in said, "W=1"
     if _kernel_module._sparse_knows(tree):
-        assert "should it be static?" in said, "sparse"
+        assert "Should it be static?" in said, "sparse"
     assert (tmp_path / _kernel_module.MODULE).read_bytes().startswith(b"\x7fELF")
