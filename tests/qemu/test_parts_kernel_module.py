@@ -67,7 +67,7 @@ def test_kernel_of_ones_own_needs_a_module_of_ones_own(monkeypatch, tmp_path):
 
 @pytest.fixture
 def guest():
-    """Whose kernel the driver is for. Where its headers are not in the cache, `make parts` has to get them."""
+    """Whose kernel the driver is for. Headers that are not in the cache `make parts` has to get."""
     try:
         guest = parts.guest(make=False)
     except PartError as error:
