@@ -44,7 +44,7 @@ RUN = """
 import sys
 from pathlib import Path
 from tlsnic.qemu.conformance_host import run_shares
-run_shares([sys.executable, sys.argv[1]], Path(sys.argv[2]))
+run_shares([sys.executable, sys.argv[1]], Path(sys.argv[2]), 2)
 """
 
 
@@ -60,7 +60,7 @@ def run(program, tmp_path, monkeypatch, capsys):
     def run_both(**deeds):
         named = {f"--share={name[-1]}/2": deed for name, deed in deeds.items()}
         monkeypatch.setenv("DEEDS", json.dumps(named))
-        report, status = run_shares([sys.executable, str(program)], tmp_path)
+        report, status = run_shares([sys.executable, str(program)], tmp_path, 2)
         return report, status, capsys.readouterr().out.splitlines()
 
     return run_both
