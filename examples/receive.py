@@ -47,7 +47,7 @@ RESYNC = {
     "software": None,
 }
 TCP = TcpConfig(window=4 << 20)
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 @contextlib.contextmanager

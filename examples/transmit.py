@@ -42,7 +42,7 @@ from tlsnic.qemu.supervise import Child
 TCP = TcpConfig(send_buffer=4 << 20)
 KINDS = (OutcomeKind.IN_ORDER, OutcomeKind.PRESYNC, OutcomeKind.SOFTWARE)
 READ_BYTES = 1 << 20
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def run_broken(bug, folder):
     argv = [sys.executable, str(ROOT / "examples/broken.py"), bug, "--size", "2"]
     argv += ["--versions", "1.3", "--resync", "host"]
     argv += ["--pcap", str(folder), "--bus", "--record"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     return done.returncode, done.stderr
 
 
@@ -38,7 +38,7 @@ def history(folder):
     """The flow's last events, from a replay that stops where the card gives up."""
     argv = [sys.executable, "-m", "tlsnic.qemu.cli", "replay", str(folder / "tls1.3.record")]
     argv += ["--until", "HALTED", "--json", "-c", "flow 0x40000 history"]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
     assert "all as recorded" in done.stdout + done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
     return json.loads(line)["result"], done.stdout + done.stderr
@@ -84,17 +84,17 @@ def test_a_wrong_presync_block_is_named_by_the_card(tmp_path):
             assert refuses(Path(folder))
         finally:
             example.terminate()  # a background job may have been told to ignore SIGINT
-            assert example.wait(60) == 130
+            assert example.wait(60) in (1, 130)  # 1: it has given up by itself meanwhile
 
 
 def refuses(folder):
     """Whether the running card says that it refused presync blocks."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         for control in folder.glob("*/*.control"):
             argv = [sys.executable, "-m", "tlsnic.qemu.cli", "shell", "--control", str(control)]
             argv += ["--json", "-c", "diagnostics"]
-            done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
             if done.returncode == 0:
                 counts = json.loads(done.stdout)["result"]["counts"]
                 if "TLS_PRESYNC" in counts:

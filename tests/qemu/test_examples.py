@@ -10,7 +10,7 @@ from needs import needs_programs, needs_taps
 from tlsnic.device.wire import PcapngReader
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_S = 100
+MOST_S = 300
 pytestmark = pytest.mark.usefixtures("libvfio_user")
 
 
