@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from tlsnic.abi.structures import TlsPresync
 from tlsnic.driver.rx import RxPacket, RxQueue
-from tlsnic.driver.tls import send_tag
-from tlsnic.driver.tls.presync import presync_parts
+from tlsnic.driver.tls.framing import LaidOutRecord
+from tlsnic.driver.tls.posting import Packet
 from tlsnic.driver.tls.records import Entry
 from tlsnic.driver.tls.resync_table import ResyncTable
+from tlsnic.driver.tls.send_tag import Outcome, SendTag
 
 
 def plant_answers() -> None:
@@ -49,17 +49,15 @@ def plant_marks() -> None:
 def plant_presync() -> None:
     """A retransmit's presync block has the record's place among those that are not acknowledged,
     and not its number: the same until the first acknowledgement."""
-    first: list[int] = []
+    send_presync = SendTag._send_presync
 
-    def counted_from_the_oldest(
-        sequence: int, length: int, entry: Entry, moves: bool, *, is_cbc: bool
-    ) -> tuple[bytes, bytes]:
-        block, prefix = presync_parts(sequence, length, entry, moves, is_cbc=is_cbc)
-        presync = TlsPresync.unpack_from(block)
-        first.append(presync.record_number)
-        return presync._replace(record_number=presync.record_number - first[0]).pack(), prefix
+    def counted_from_the_oldest(tag: SendTag, out: Packet, entry: Entry, *, moves: bool) -> Outcome:
+        record, oldest = entry.record, next(iter(tag.records)).record.number
+        assert isinstance(record, LaidOutRecord)
+        wrong = record._replace(number=record.number - oldest)
+        return send_presync(tag, out, entry._replace(record=wrong), moves=moves)
 
-    replace(send_tag, "presync_parts", counted_from_the_oldest)
+    replace(SendTag, "_send_presync", counted_from_the_oldest)
 
 
 def replace(owner: object, name: str, function: object) -> None:

@@ -26,8 +26,11 @@ pytestmark = [
 
 
 def run_broken(bug, folder):
-    """Exit status and messages of a receive that was captured and recorded."""
-    argv = [sys.executable, str(ROOT / "examples/broken.py"), bug, "--size", "2"]
+    """Exit status and messages of a receive that was captured and recorded.
+
+    It ends with the bug's first effect. With 20 MB there is one also when answers are late.
+    """
+    argv = [sys.executable, str(ROOT / "examples/broken.py"), bug, "--size", "20"]
     argv += ["--versions", "1.3", "--resync", "host"]
     argv += ["--pcap", str(folder), "--bus", "--record"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
