@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Sequence
 
 # Said of every module that is not part of the kernel's own build, and of slow emulated processors.
 _ALWAYS = ("taints kernel", "module verification failed", "hrtimer: interrupt took")
@@ -18,9 +17,8 @@ def _dmesg() -> list[str]:
 class KernelLog:
     """Its lines of level warning or worse, from now on."""
 
-    def __init__(self, read: Callable[[], Sequence[str]] = _dmesg) -> None:
-        self._read = read
-        self._seen = len(read())
+    def __init__(self) -> None:
+        self._seen = len(_dmesg())
         self._expected: list[str] = []
 
     def expect(self, pattern: str) -> None:
@@ -29,7 +27,7 @@ class KernelLog:
 
     def check(self) -> None:
         """AssertionError for lines since the last time that nobody expects, and for lines missing."""
-        lines = self._read()
+        lines = _dmesg()
         found = [line for line in lines[self._seen :] if not any(each in line for each in _ALWAYS)]
         self._seen = len(lines)
         expected, self._expected = self._expected, []
